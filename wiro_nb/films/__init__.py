@@ -48,7 +48,7 @@ class Film:
         self.plan = plan
         self.joined: JoinedFilm | None = None
         self.progress = (0, 0)
-        self._runs = {plan.shots[place].name: run for place, run in plan.made.items()}
+        self._runs = dict(plan.made)
         self._problems: dict[str, WiroError] = {}
         self._join_error: WiroError | None = None
         self._callbacks: tuple[Callable[[], None], ...] = ()
@@ -272,7 +272,6 @@ class Film:
             limit, out_dir = plan.target.max_cost_usd, plan.target.out_dir
             (submission,) = self._manager.submit_many(batch, max_cost_usd=limit, out_dir=out_dir)
             self._runs[shot.name] = submission.run
-        self._manager.follow(submission.run)
 
     def _failure(self) -> WiroError | None:
         """Returns the error that names what failed, or None."""

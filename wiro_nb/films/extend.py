@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
 from wiro_nb.errors import NOTHING_SENT, InputError, WiroError
@@ -89,26 +89,19 @@ def read_shots(
     return tuple(shots)
 
 
-def ordered(shots: Sequence[Shot]) -> list[int]:
-    """Returns the positions of shots in topological order: each comes after the shot it continues from.
+def ordered(shots: Sequence[Shot]) -> list[Shot]:
+    """Returns shots in topological order: each comes after the shot it continues from.
 
     Raises:
         InputError: The shots form a cycle.
     """
-    places = {shot.name: place for place, shot in enumerate(shots)}
-    graph = {place: [places[shot.source]] if shot.source else [] for place, shot in enumerate(shots)}
+    named = {shot.name: shot for shot in shots}
+    graph = {shot.name: [shot.source] if shot.source else [] for shot in shots}
     try:
-        return list(TopologicalSorter(graph).static_order())
+        return [named[name] for name in TopologicalSorter(graph).static_order()]
     except CycleError as error:
-        names = " > ".join(shots[place].name for place in error.args[1])
+        names = " > ".join(error.args[1])
         raise _refused(f"these shots continue from one another in a circle: {names}", "from=previous") from None
-
-
-def with_changes(shots: Sequence[Shot], name: str, values: Mapping[str, object]) -> tuple[Shot, ...]:
-    """Returns the shots with other inputs of the one of this name."""
-    return tuple(
-        replace(shot, values={**shot.values, **values}, run_id="") if shot.name == name else shot for shot in shots
-    )
 
 
 def _read_shot(

@@ -51,8 +51,8 @@ class FilmPlan:
         title: Name of the film.
         target: Where and how its clips are joined.
         shots: In order.
-        made: Reused runs, finished or in progress, by the position of their shot.
-        prices: Estimates of the missing shots, by position.
+        made: Reused runs, finished or in progress, by the name of their shot.
+        prices: Estimates of the missing shots, by name.
         cost: Total of the missing shots.
         origin: The notebook and cell that request it.
         fresh: True when no earlier run is reused.
@@ -62,21 +62,17 @@ class FilmPlan:
     title: str
     target: FilmTarget
     shots: tuple[Shot, ...]
-    made: dict[int, Run]
-    prices: dict[int, Estimate]
+    made: dict[str, Run]
+    prices: dict[str, Estimate]
     cost: Estimate
     origin: Origin
     free_label: str
     fresh: bool = False
 
     @property
-    def missing(self) -> list[int]:
-        """Positions of the shots that would be sent."""
-        return [place for place in range(len(self.shots)) if place not in self.made]
-
-    def place(self, name: str) -> int:
-        """Returns the position of a shot."""
-        return next(place for place, shot in enumerate(self.shots) if shot.name == name)
+    def missing(self) -> list[str]:
+        """Names of the shots that would be sent."""
+        return [shot.name for shot in self.shots if shot.name not in self.made]
 
 
 def plan_film(
@@ -103,12 +99,10 @@ def plan_film(
         DownloadFailed: The clip that a shot continues from is missing and cannot be downloaded again.
     """
     origin, title = origin or Origin(), title or target.path.stem
-    made: dict[int, Run] = {}
-    missing: dict[int, Prepared] = {}
-    names = [shot.name for shot in shots]
-    for place in ordered(shots):
-        shot = shots[place]
-        source = made.get(names.index(shot.source)) if shot.source else None
+    made: dict[str, Run] = {}
+    missing: dict[str, Prepared] = {}
+    for shot in ordered(shots):
+        source = made.get(shot.source)
         is_ready = not shot.source or (source is not None and source.state is RunState.SUCCEEDED)
         request = prepare_shot(manager, shot, source if is_ready else None, origin)
         run = None if fresh else _known_run(manager, shot, source)
@@ -116,9 +110,9 @@ def plan_film(
             used = frozenset(other.id for other in made.values())
             (run,) = manager.find_made(Batch([request], origin, exclude=used))
         if run is not None:
-            made[place] = run
+            made[shot.name] = run
         else:
-            missing[place] = request
+            missing[shot.name] = request
     estimates = manager.prices.forecast(list(missing.values()))
     identity = json.dumps(["film", manager.service_name, origin.notebook, title])
     return FilmPlan(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
@@ -159,12 +159,12 @@ class SendPlan(Protocol):
     """The plan of a sweep or film: the runs that answer parts of it already, and what is missing."""
 
     @property
-    def made(self) -> Mapping[int, object]:
-        """Runs by position."""
+    def made(self) -> Sized:
+        """Runs."""
 
     @property
-    def missing(self) -> Sequence[int]:
-        """Positions."""
+    def missing(self) -> Sized:
+        """What would be sent."""
 
     @property
     def cost(self) -> Estimate:

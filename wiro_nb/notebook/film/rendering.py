@@ -144,9 +144,10 @@ def plan_output(plan: FilmPlan) -> Output:
 
 
 def _plan_row(plan: FilmPlan, place: int) -> list[str]:
-    shot, made = plan.shots[place], plan.made.get(place)
+    shot = plan.shots[place]
+    made = plan.made.get(shot.name)
     source = shot.source if shot.frame == -1 else f"{shot.source}, frame {shot.frame}"
-    price = f"made, run {made.short_id}" if made else format_estimate(plan.prices[place], plan.free_label)
+    price = f"made, run {made.short_id}" if made else format_estimate(plan.prices[shot.name], plan.free_label)
     prompt = shorten(" ".join(str(shot.values.get("prompt") or "").split()), _LONGEST_PROMPT)
     return [f"{place + 1}", shot.name, source, shot.model, prompt, price]
 

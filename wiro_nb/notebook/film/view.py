@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from wiro_nb.errors import WiroError
 from wiro_nb.films import Film
-from wiro_nb.films.extend import Shot, with_changes
+from wiro_nb.films.extend import Shot
 from wiro_nb.films.plan import plan_film
 from wiro_nb.formatting import (
     DONE,
@@ -202,20 +202,17 @@ class FilmView(LiveView[Film]):
             elif action == "copy":
                 self.widget.reply("copy", text=film_text(self.handle))
             elif place is not None and len(prompt) <= MOST_LETTERS:
-                self._edit(self.handle.shots[place].name, prompt, is_sent=action == "run")
+                self._edit(place, prompt, is_sent=action == "run")
         except WiroError as error:
             self.widget.reply("price", text=f"{error.sentence} {error.hint}", p=place)
 
-    def _edit(self, name: str, prompt: str, *, is_sent: bool) -> None:
+    def _edit(self, place: int, prompt: str, *, is_sent: bool) -> None:
         """Prices a shot with another prompt, or makes the film anew with it."""
-        film = self.handle
-        shots = with_changes(film.shots, name, {"prompt": prompt})
-        old = film.plan
+        old, shots = self.handle.plan, list(self.handle.shots)
+        shots[place] = replace(shots[place], values={**shots[place].values, "prompt": prompt}, run_id="")
         plan = plan_film(session.manager(), shots, old.target, title=old.title, origin=old.origin)
         if not is_sent:
-            self.widget.reply(
-                "price", text=f"Would send {describe_plan(plan, with_time=False)}.", p=plan.place(name)
-            )
+            self.widget.reply("price", text=f"Would send {describe_plan(plan, with_time=False)}.", p=place)
             return
         self.handle = Film.start(session.manager(), plan, session.preferences.limits())
         self._note = f"{self._first_note()} The cell holds the former prompt: copy the new cell."

@@ -16,17 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from wiro_nb import local_models
-from wiro_nb.cli.output import (
-    EXIT_DONE,
-    EXIT_INPUT,
-    EXIT_RUN,
-    open_manager,
-    print_answer,
-    print_json,
-    print_table,
-    print_text,
-    say,
-)
+from wiro_nb.cli.output import Exit, open_manager, print_answer, print_json, print_table, print_text, say
 from wiro_nb.cli.runs import read_values
 from wiro_nb.errors import ConfirmationNeeded, ConnectFailed, InputError, UnknownModel, UnreadableSchema
 from wiro_nb.files import is_there
@@ -180,7 +170,7 @@ def _pull(model: LocalModel, arguments: argparse.Namespace) -> int:
         with _progress(download):
             weights.fetch(download, root)
     print(f"The weights of {model.name} are here.{' Next: wiro-nb local doctor' if downloads else ''}")
-    return EXIT_DONE
+    return Exit.DONE
 
 
 def _settings(model: LocalModel, values: list[str]) -> Mapping[str, Any]:
@@ -264,7 +254,7 @@ def _list(*, as_json: bool) -> int:
     if not as_json:
         print_table(rows, heads=("model", "weights", "for settings", "next"))
         print("Weights for one setting: wiro-nb local pull MODEL name=value")
-    return EXIT_DONE
+    return Exit.DONE
 
 
 def _doctor(*, as_json: bool) -> int:
@@ -278,7 +268,7 @@ def _doctor(*, as_json: bool) -> int:
         print(f"{'ok' if check.is_fine else 'no':3}{check.subject}: {check.finding}")
         if check.hint:
             print(f"     next: {check.hint}")
-    return EXIT_DONE if any(check.is_fine for check in checks) else EXIT_RUN
+    return Exit.DONE if any(check.is_fine for check in checks) else Exit.RUN
 
 
 def _remove(model: LocalModel) -> int:
@@ -296,7 +286,7 @@ def _remove(model: LocalModel) -> int:
     print(f"{format_size(freed)} freed." if freed else f"No pulled weights of {model.name} are here.")
     if left:
         print(f"Left, since wiro-nb did not fetch them or another model needs them: {', '.join(left)}")
-    return EXIT_DONE if freed or not left else EXIT_INPUT
+    return Exit.DONE if freed or not left else Exit.INPUT
 
 
 def _delete_pulled(repository: Repository) -> int:

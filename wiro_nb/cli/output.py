@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb import errors
@@ -36,8 +37,14 @@ _SHELL_PHRASES = {
 }
 _MAGIC = re.compile(r"(?<!%)%wiro(?: ([a-z]\w*))?")
 
-EXIT_DONE, EXIT_RUN, EXIT_INPUT, EXIT_SERVICE = 0, 1, 2, 3
-"""What the function of a command returns; None is `EXIT_DONE`."""
+
+class Exit(IntEnum):
+    """What the function of a command returns; None is `DONE`."""
+
+    DONE = 0
+    RUN = 1
+    INPUT = 2
+    SERVICE = 3
 
 
 def report_error(error: errors.WiroError) -> int:
@@ -52,13 +59,13 @@ def report_error(error: errors.WiroError) -> int:
 def error_code(error: errors.WiroError) -> int:
     """Returns the exit code an error stands for."""
     if isinstance(error, (errors.InputError, errors.ConfigError)):
-        return EXIT_INPUT
-    return EXIT_RUN if isinstance(error, errors.RunError) else EXIT_SERVICE
+        return Exit.INPUT
+    return Exit.RUN if isinstance(error, errors.RunError) else Exit.SERVICE
 
 
 def exit_code(state: RunState) -> int:
     """Returns the exit code a run's state stands for."""
-    return EXIT_DONE if state in (RunState.SUCCEEDED, RunState.SUBMITTED, RunState.PLANNED) else EXIT_RUN
+    return Exit.DONE if state in (RunState.SUCCEEDED, RunState.SUBMITTED, RunState.PLANNED) else Exit.RUN
 
 
 def as_shell(text: str) -> str:

@@ -6,19 +6,10 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from wiro_nb.cli.output import (
-    EXIT_DONE,
-    EXIT_INPUT,
-    EXIT_RUN,
-    as_shell,
-    open_manager,
-    print_answer,
-    print_json,
-    say,
-)
-from wiro_nb.cli.runs import follow, read_max_cost, read_values, report_reuse
+from wiro_nb.cli.output import Exit, as_shell, open_manager, print_answer, print_json, say
+from wiro_nb.cli.runs import follow, read_max_cost, read_values, submit
 from wiro_nb.errors import InputError
 from wiro_nb.execution.requests import Origin
 from wiro_nb.films import Film
@@ -30,10 +21,11 @@ from wiro_nb.presentation.reproduction import Verified, comparison_output
 from wiro_nb.provenance.export import CrateRun, export_crate, write_csv
 from wiro_nb.reproduce import find_input, find_sources, find_to_rerun
 from wiro_nb.reproduce.compare import compare_sources, find_side
-from wiro_nb.reproduce.replay import confirm_replays, plan_rerun, refuse, send
+from wiro_nb.reproduce.replay import plan_rerun, require_ready
 from wiro_nb.reproduce.seal import seal_notebook
 from wiro_nb.reproduce.verify import verify as check
-from wiro_nb.session.prices import Limits, describe_plan
+from wiro_nb.session.prices import Limits, confirm_total, describe_plan
+from wiro_nb.session.submission import Batch
 from wiro_nb.terminal import StatusLine
 
 if TYPE_CHECKING:
@@ -48,31 +40,27 @@ _DEFAULT_TITLE = "Generated clips"
 def rerun(arguments: argparse.Namespace) -> int:
     """Reruns runs, waits for them and prints them; an earlier rerun is shown instead of repeated."""
     manager, origin = open_manager(arguments), Origin(kind="cli")
-    limit, overrides = read_max_cost(arguments), read_values(arguments.values, arguments.file)
+    overrides = read_values(arguments.values, arguments.file)
     found = find_to_rerun(manager, arguments.source, all=arguments.all, ignore_hash=arguments.force)
     if found and found[0].is_film:
         return _rebuild(manager, found[0], arguments)
     replays = [plan_rerun(manager, item, overrides, origin=origin) for item in found]
     if arguments.dry_run:
         return _preview(manager, replays, as_json=arguments.json)
-    if stopped := next((item for item in replays if item.prepared is None), None):
-        raise refuse(stopped)
+    requests = require_ready(replays)
     if arguments.all:
-        say(f"in all {confirm_replays(manager, replays, None if arguments.yes else Limits())}")
+        say(f"in all {confirm_total(manager, requests, None if arguments.yes else Limits())}")
     codes = []
-    for replay in replays:
+    for replay, request in zip(replays, requests, strict=True):
         say(f"{replay.source.model} on {manager.service_name}: {_price(manager, replay)}")
         for line in replay.lines:
             say(f"  {as_shell(line)}")
-        how: dict[str, Any] = {"max_cost_usd": limit, "out_dir": arguments.out, "fresh": arguments.fresh}
-        submission = send(manager, replay, origin=origin, **how)
-        handle = submission.run
-        if not submission.is_new:
-            report_reuse(handle)
+        batch = Batch([request], origin, [replay.parent], fresh=arguments.fresh, is_rerun=True)
+        handle = submit(manager, batch, arguments)
         codes.append(follow(handle, as_json=arguments.json))
         if handle.path is not None:
             say(f"  compare it with the first: wiro-nb compare {replay.source.typed_name} {handle.short_id}")
-    return max(codes, default=EXIT_DONE)
+    return max(codes, default=Exit.DONE)
 
 
 def _preview(manager: Manager, replays: Sequence[Replay], *, as_json: bool) -> int:
@@ -90,8 +78,9 @@ def _preview(manager: Manager, replays: Sequence[Replay], *, as_json: bool) -> i
         }
         print_answer(facts, preview_rerun(manager, replay), as_json=as_json)
     if len(replays) > 1:
-        say(f"in all {confirm_replays(manager, replays, None)}")
-    return EXIT_DONE if all(replay.prepared is not None for replay in replays) else EXIT_INPUT
+        requests = [replay.prepared for replay in replays if replay.prepared is not None]
+        say(f"in all {confirm_total(manager, requests, None)}")
+    return Exit.DONE if all(replay.prepared is not None for replay in replays) else Exit.INPUT
 
 
 def _price(manager: Manager, replay: Replay) -> str:
@@ -113,7 +102,7 @@ def verify(arguments: argparse.Namespace) -> int:
     found = Verified(check(open_manager(arguments), paths, ledger=not paths))
     facts = {"ok": found.ok, "findings": [asdict(item) for item in found.findings]}
     print_answer(facts, found, as_json=arguments.json)
-    return EXIT_DONE if found.ok else EXIT_RUN
+    return Exit.DONE if found.ok else Exit.RUN
 
 
 def seal(arguments: argparse.Namespace) -> None:
@@ -185,7 +174,7 @@ def _rebuild(manager: Manager, source: Source, arguments: argparse.Namespace) ->
     plan = plan_rebuild(manager, source, origin=origin, fresh=arguments.fresh, max_cost_usd=limit, out_dir=out_dir)
     say(f"{source.name}, {len(plan.shots)} shots on {manager.service_name}: {describe_plan(plan)}")
     if arguments.dry_run:
-        return EXIT_DONE
+        return Exit.DONE
     film, line = Film.start(manager, plan, None if arguments.yes else Limits()), StatusLine()
     film.on_change(lambda: line.rewrite(f"{film!r}"))
     film.wait()
@@ -193,7 +182,7 @@ def _rebuild(manager: Manager, source: Source, arguments: argparse.Namespace) ->
     if film.joined is None:
         raise InputError(f"{source.name} has one part: it is made, and nothing is joined", hint="%wiro runs")
     _report(film.joined, as_json=arguments.json)
-    return EXIT_DONE
+    return Exit.DONE
 
 
 def _report(film: JoinedFilm, *, as_json: bool) -> None:

@@ -10,8 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.cli.output import (
-    EXIT_DONE,
-    EXIT_SERVICE,
+    Exit,
     ProgressLine,
     exit_code,
     open_manager,
@@ -56,23 +55,25 @@ def run(arguments: argparse.Namespace) -> int:
         forecast = {"low_usd": low, "high_usd": high, "basis": estimate.basis}
         facts = {"service": manager.service_name, "price": forecast, "seconds": estimate.seconds}
         print_answer({**describe_request(prepared), **facts}, preview_run(manager, batch), as_json=arguments.json)
-        return EXIT_DONE
-    limit = read_max_cost(arguments)
+        return Exit.DONE
     if manager.find_made(batch) == [None]:
         price = format_estimate(manager.prices.estimate(prepared), "free" if manager.choice.is_free else "")
         say(f"{prepared.schema.slug} on {manager.service_name}: {price}")
-    (submission,) = manager.submit_many(batch, max_cost_usd=limit, out_dir=arguments.out)
-    if not submission.is_new:
-        report_reuse(submission.run)
+    handle = submit(manager, batch, arguments)
     if arguments.detach:
-        _wait_until_sent(submission.run)
-        say(f"To wait for it: wiro-nb wait {submission.run.short_id}")
-        return _report(submission.run, as_json=arguments.json)
-    return follow(submission.run, as_json=arguments.json)
+        _wait_until_sent(handle)
+        say(f"To wait for it: wiro-nb wait {handle.short_id}")
+        return _report(handle, as_json=arguments.json)
+    return follow(handle, as_json=arguments.json)
 
 
-def report_reuse(run: Run) -> None:
-    """Says that an earlier run answers a request; downloads its files where they are gone."""
+def submit(manager: Manager, batch: Batch, arguments: argparse.Namespace) -> Run:
+    """Sends the one request of a batch, or says which run answers it and downloads its files if they are gone."""
+    limit = read_max_cost(arguments)
+    (submission,) = manager.submit_many(batch, max_cost_usd=limit, out_dir=arguments.out)
+    run = submission.run
+    if submission.is_new:
+        return run
     if run.state is RunState.SUCCEEDED:
         _download_missing(run)
         say(f"Already made as run {run.short_id}. No charge. To run it again: --fresh")
@@ -80,6 +81,7 @@ def report_reuse(run: Run) -> None:
         say(f"Sent before as run {run.short_id} without an answer: the service is asked again.")
     else:
         say(f"Already under way as run {run.short_id}. To start another one: --fresh")
+    return run
 
 
 def runs(arguments: argparse.Namespace) -> None:
@@ -228,7 +230,7 @@ def _report(handle: Run, *, as_json: bool) -> int:
         return report_error(handle.error)
     if handle.state is RunState.SUCCEEDED and handle.lacks_files:
         say(f"Some files were not saved. To download them at no cost: wiro-nb wait {handle.short_id}")
-        return EXIT_SERVICE
+        return Exit.SERVICE
     return exit_code(handle.state)
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wiro_nb.cli.output import EXIT_DONE, EXIT_RUN, say
+from wiro_nb.cli.output import Exit, say
 from wiro_nb.config import ledger_path
 from wiro_nb.errors import ConfigError, MissingExtra
 from wiro_nb.formatting import format_status
@@ -115,11 +115,11 @@ def demo(arguments: argparse.Namespace) -> int:
         say(f"PyAV and Pillow made no poster of {', '.join(blank)}, so pages show no picture; see {target}")
         say('next: python -m pip install --upgrade "wiro_nb[lab]"')
     if failure or not clips or blank:
-        return EXIT_RUN
+        return Exit.RUN
     for name, path in (("notebook", target), ("html", page), *(("clip", clip) for clip in clips)):
         print(f"{name:8}  {path}")
     say("open it yourself: wiro-nb lab")
-    return EXIT_DONE
+    return Exit.DONE
 
 
 def _make_folder(asked: str | None) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import closing
 from decimal import Decimal
 from typing import Any
 
@@ -129,14 +130,10 @@ def _has_unfinished(notebook: str) -> bool:
     """True when a run of the notebook is not over, or lacks its cost or a file."""
     from wiro_nb.ledger.ledger import open_ledger
 
-    ledger = open_ledger()
-    try:
+    with closing(open_ledger()) as ledger:
         rows = (*ledger.unfinished(notebook), *ledger.incomplete())
-        found = any(row.notebook == notebook for row in rows)
         show_messages(ledger.take_notices())
-        return found
-    finally:
-        ledger.close()
+        return any(row.notebook == notebook for row in rows)
 
 
 # Magics --------------------------------------------------------------------------------------

@@ -18,13 +18,7 @@ from wiro_nb.notebook.bridge import FormResults
 from wiro_nb.notebook.display import publish, with_view_of
 from wiro_nb.notebook.run.display import read_posters
 from wiro_nb.notebook.session import ExecutionContext, current_context, session
-from wiro_nb.presentation.models import (
-    ModelInfo,
-    estimate_default,
-    listed_models,
-    models_output,
-    task_categories,
-)
+from wiro_nb.presentation.models import ModelInfo, estimate_default, listed_models, models_output, task_categories
 from wiro_nb.presentation.output import Displayable, Output
 from wiro_nb.presentation.run import jpeg_uri
 from wiro_nb.redaction import redact

@@ -20,8 +20,9 @@ from wiro_nb.presentation.reproduction import Verified, comparison_output
 from wiro_nb.presentation.run_list import RunList, runs_output
 from wiro_nb.reproduce import find_to_rerun
 from wiro_nb.reproduce.compare import Comparison, compare_sources
-from wiro_nb.reproduce.replay import Replay, confirm_replays, plan_rerun, refuse
+from wiro_nb.reproduce.replay import Replay, plan_rerun, require_ready
 from wiro_nb.reproduce.verify import verify as check
+from wiro_nb.session.prices import confirm_total
 
 
 @overload
@@ -69,11 +70,8 @@ def rerun(
     """
     options = SubmitOptions.of_call(fresh, max_cost_usd, out_dir)
     replays = plan(source, merge_inputs(overrides, values), options, all=all, force=force)
-    total = confirm(replays, yes) if all else ""
-    handles = [start(replay, options) for replay in replays]
-    if all:
-        return wait_and_list(handles, wait, total)
-    return finish(RunView(handles[0]), wait)
+    handles, forecast = start(replays, options, all=all, yes=yes)
+    return wait_and_list(handles, wait, forecast) if all else finish(RunView(handles[0]), wait)
 
 
 def plan(
@@ -88,7 +86,6 @@ def plan(
 
     Raises:
         UnknownRun, BadRecord, UnknownModel, InvalidParameter: There is no such run, or it does not fit the model.
-        InvalidFile: With `all`: one of the runs cannot be sent.
     """
     manager, text, context = session.manager(), source_text(source), current_context()
     found = find_to_rerun(manager, text, all=all, notebook=context.notebook, ignore_hash=force)
@@ -96,34 +93,29 @@ def plan(
         raise InputError(
             f"{found[0].name} is a film of several runs", hint=f'%wiro rerun {text}, or wiro_nb.film("{text}")'
         )
-    replays = [plan_rerun(manager, item, overrides, origin=origin_of(context, submit.kind)) for item in found]
-    stopped = next((item for item in replays if item.prepared is None), None)
-    if all and stopped is not None:
-        raise refuse(stopped)
-    return replays
+    return [plan_rerun(manager, item, overrides, origin=origin_of(context, submit.kind)) for item in found]
 
 
-def confirm(replays: Sequence[Replay], yes: bool) -> str:
-    """Requires a confirmation before many runs, or expensive ones, are sent; never for a single run.
+def start(
+    replays: Sequence[Replay], options: SubmitOptions, *, all: bool = False, yes: bool = False
+) -> tuple[list[Run], str]:
+    """Makes runs again, those that this notebook has not made again already; none unless every one can be sent.
 
     Returns:
-        Number, price, time and service of them all as text.
+        The runs; with `all` their number, price, time and service as text.
 
     Raises:
-        ConfirmationNeeded: They are above the limits for sweeps, and `yes` is False.
+        InvalidParameter, InvalidFile: One of them cannot be sent.
+        ConfirmationNeeded: With `all`: they are above the limits for sweeps, and `yes` is False.
+        WiroError: As `run`.
     """
-    return confirm_replays(session.manager(), replays, session.preferences.limits(yes))
-
-
-def start(replay: Replay, options: SubmitOptions) -> Run:
-    """Makes a run again, unless this notebook has done so already.
-
-    Raises:
-        WiroError: It cannot be sent.
-    """
-    if replay.prepared is None:
-        raise refuse(replay)
-    return submit_or_reuse(replay.prepared, current_context(), options, parent=replay.parent, is_rerun=True)
+    requests, context = require_ready(replays), current_context()
+    forecast = confirm_total(session.manager(), requests, session.preferences.limits(yes)) if all else ""
+    runs = [
+        submit_or_reuse(request, context, options, parent=replay.parent, is_rerun=True)
+        for request, replay in zip(requests, replays, strict=True)
+    ]
+    return runs, forecast
 
 
 def wait_and_list(handles: list[Run], wait: bool | None, forecast: str) -> RunList:
@@ -132,7 +124,7 @@ def wait_and_list(handles: list[Run], wait: bool | None, forecast: str) -> RunLi
     Args:
         handles: The runs.
         wait: As in `rerun`.
-        forecast: From `confirm`.
+        forecast: From `start`.
 
     Raises:
         WiroError: One gave no result, where it waits.

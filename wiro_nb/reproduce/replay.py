@@ -7,9 +7,8 @@ addresses are taken from it as they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +26,6 @@ from wiro_nb.schema.files import is_url, url_input
 from wiro_nb.schema.types import CHOICE_TYPES, changed_inputs
 from wiro_nb.services.catalogue import find_schema
 from wiro_nb.session.manager import Manager
-from wiro_nb.session.prices import Limits, confirm_total
-from wiro_nb.session.submission import Batch, Submission
 
 _LONGEST_URL = 200
 
@@ -334,32 +331,18 @@ def refuse(replay: Replay) -> InvalidParameter:
     )
 
 
-def confirm_replays(manager: Manager, replays: Sequence[Replay], limits: Limits | None) -> str:
-    """Asks for confirmation before replays are sent together; arguments, value and errors as `confirm_total`."""
-    requests = [item.prepared for item in replays if item.prepared is not None]
-    return confirm_total(manager, requests, limits)
-
-
-def send(
-    manager: Manager,
-    replay: Replay,
-    *,
-    origin: Origin | None = None,
-    max_cost_usd: Decimal | None = None,
-    out_dir: str | Path | None = None,
-    fresh: bool = False,
-) -> Submission:
-    """Sends a replay, unless this run was made again already; the new run names the old one as its parent.
+def require_ready(replays: Iterable[Replay]) -> list[Prepared]:
+    """Returns the requests of replays, in order.
 
     Raises:
-        InvalidParameter, InvalidFile: It is not ready; nothing was sent.
-        WiroError: As `Manager.submit`.
+        InvalidParameter, InvalidFile: One of them cannot be sent.
     """
-    if replay.prepared is None:
-        raise refuse(replay)
-    batch = Batch([replay.prepared], origin or Origin(), [replay.parent], fresh=fresh, is_rerun=True)
-    (submission,) = manager.submit_many(batch, max_cost_usd=max_cost_usd, out_dir=out_dir)
-    return submission
+    requests = []
+    for replay in replays:
+        if replay.prepared is None:
+            raise refuse(replay)
+        requests.append(replay.prepared)
+    return requests
 
 
 def _present_schema(manager: Manager, record: Mapping[str, Any]) -> ModelSchema:

@@ -14,6 +14,7 @@ import pytest
 
 from tests.manager_tools import QUICK, VACE, WAN
 from wiro_nb.errors import BadRecord, InvalidFile, InvalidParameter, UnknownModel, UnknownRun
+from wiro_nb.execution.requests import Origin
 from wiro_nb.execution.run import Run
 from wiro_nb.media.mp4 import read_tags
 from wiro_nb.provenance.embed import hash_media, read_embedded
@@ -21,7 +22,7 @@ from wiro_nb.provenance.find import Source, merge_runs
 from wiro_nb.provenance.record import add_hash, check_record, write_sidecar
 from wiro_nb.reproduce import find_source, find_sources, replay
 from wiro_nb.reproduce.compare import compare_clips, compare_sides, diff_settings, find_side, parent_side
-from wiro_nb.reproduce.replay import check_prepared, plan_replay
+from wiro_nb.reproduce.replay import Replay, check_prepared, plan_replay, require_ready
 from wiro_nb.reproduce.verify import verify, verify_paths
 from wiro_nb.schema import bundled_models, find_bundled
 from wiro_nb.schema.types import ModelSchema, Option, Parameter
@@ -29,6 +30,7 @@ from wiro_nb.schema.values import prepare
 from wiro_nb.services import catalogue
 from wiro_nb.session.lineage import chain_text
 from wiro_nb.session.manager import Manager
+from wiro_nb.session.submission import Batch
 
 SMALL: dict[str, dict[str, Any]] = {
     "wiro/animate-diff": {
@@ -52,7 +54,13 @@ def submit(manager: Manager, model: str = WAN, **values: Any) -> Run:
 
 def again(manager: Manager, source: str | Path, **overrides: Any) -> Run:
     plan = replay.plan_rerun(manager, find_source(manager, source), overrides)
-    return replay.send(manager, plan, fresh=True).run.wait(300)
+    return send(manager, plan, fresh=True).wait(300)
+
+
+def send(manager: Manager, plan: Replay, *, fresh: bool = False) -> Run:
+    """Sends a replay as every door does."""
+    batch = Batch(require_ready([plan]), Origin(), [plan.parent], fresh=fresh, is_rerun=True)
+    return manager.submit_many(batch)[0].run
 
 
 def notebook_of(path: Path, *runs: Run) -> Path:
@@ -198,7 +206,7 @@ def test_without_its_ledger_a_clip_and_its_store_are_enough(
     plan = replay.plan_rerun(other, find_source(other, clip))
     assert plan.prepared is None
     with pytest.raises(InvalidFile) as caught:
-        replay.send(other, plan)
+        send(other, plan)
     assert "inputImage=PATH" in caught.value.hint
     assert first.files["inputImage"][0]["sha256"][:8] in " ".join(caught.value.details)
 
@@ -238,7 +246,7 @@ def test_a_record_that_names_another_service_goes_to_the_one_in_use(
     source = find_source(manager, forge(first, own_folders / "foreign", service=evil))
     plan = replay.plan_rerun(manager, source)
     assert "made on elsewhere; this would go to cloud" in plan.lines
-    second = replay.send(manager, plan).run.wait(300)
+    second = send(manager, plan).wait(300)
     assert second.snapshot.base_url == manager.choice.base_url
     assert "collector" not in json.dumps(second.record)
     assert sandbox.audit()["requests"]["Run"] == asked + 1
@@ -271,7 +279,7 @@ def test_changed_inputs_are_named_with_the_schema_of_the_time(
         ("steps", "default changed"),
     }
     with pytest.raises(InvalidParameter) as caught:
-        replay.send(manager, plan)
+        send(manager, plan)
     assert caught.value.hint == f"%wiro rerun {first.short_id} fps="
     settled = replay.plan_rerun(manager, find_source(manager, first.short_id), {"fps": ""})
     assert settled.prepared is not None

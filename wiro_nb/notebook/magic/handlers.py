@@ -19,13 +19,7 @@ from wiro_nb.notebook.film.rendering import plan_output
 from wiro_nb.notebook.film.view import FilmView
 from wiro_nb.notebook.live import LiveView
 from wiro_nb.notebook.magic.cells import fail, split_shots
-from wiro_nb.notebook.magic.parser import (
-    Parsed,
-    cell_values,
-    parse_cell_line,
-    parse_line,
-    refuse_keys_in_body,
-)
+from wiro_nb.notebook.magic.parser import Parsed, cell_values, parse_cell_line, parse_line, refuse_keys_in_body
 from wiro_nb.notebook.models import info, models
 from wiro_nb.notebook.run import actions
 from wiro_nb.notebook.run.listing import monitor, runs
@@ -39,6 +33,7 @@ from wiro_nb.presentation.html import code, command, h, join, line, name_table
 from wiro_nb.presentation.models import preview_rerun, preview_run
 from wiro_nb.presentation.output import Block, Output, compose, message
 from wiro_nb.schema.types import ModelSchema
+from wiro_nb.session.prices import confirm_total
 from wiro_nb.session.submission import Batch
 from wiro_nb.sweeps.axes import read_axis
 
@@ -184,9 +179,10 @@ def _rerun(parsed: Parsed) -> Any:
     if parsed.has("dry_run"):
         for replay in replays:
             publish(preview_rerun(session.manager(), replay))
-        return message(f"in all {reproduce.confirm(replays, yes=True)}; nothing was sent") if is_many else None
-    forecast = reproduce.confirm(replays, parsed.has("yes"))
-    handles = [reproduce.start(replay, options) for replay in replays]
+        requests = [replay.prepared for replay in replays if replay.prepared is not None]
+        total = confirm_total(session.manager(), requests, None)
+        return message(f"in all {total}; nothing was sent") if is_many else None
+    handles, forecast = reproduce.start(replays, options, all=is_many, yes=parsed.has("yes"))
     if is_many:
         _assign(parsed, handles)
         return reproduce.wait_and_list(handles, parsed.has("wait") or None, forecast)

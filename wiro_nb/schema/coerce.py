@@ -49,13 +49,20 @@ class Problem(Exception):
         name: The input's id, or the unknown name as it was typed.
         near: Values (or names) that were probably meant, best first.
         allowed: All values a select takes; empty for others.
+        hint: The next thing to do, or empty.
     """
 
     def __init__(
-        self, message: str, *, name: str = "", near: Sequence[str] = (), allowed: Sequence[str] = ()
+        self,
+        message: str,
+        *,
+        name: str = "",
+        near: Sequence[str] = (),
+        allowed: Sequence[str] = (),
+        hint: str = "",
     ) -> None:
         super().__init__(message)
-        self.message, self.name = message, name
+        self.message, self.name, self.hint = message, name, hint
         self.near, self.allowed = tuple(near), tuple(allowed)
 
 

@@ -106,23 +106,15 @@ def open_file_input(parameter: str, value: str | Path, *, with_hash: bool = True
     Raises:
         InvalidFile: No such file, a folder, unreadable, empty, over 100 MB, or not a type the service takes.
     """
-    text = str(value).strip()
-    if isinstance(value, str) and is_url(text):
-        return url_input(parameter, text)
-    if isinstance(value, str) and re.match(r"[A-Za-z][A-Za-z0-9+.\-]+://|data:", text):
-        raise _invalid(parameter, text, "is neither a file nor an http(s) URL", "give a path or an https:// URL")
     try:
-        path = Path(text if isinstance(value, str) else value).expanduser()
-        return _read(parameter, path, with_hash, media)
-    except InvalidFile:
-        raise
-    except FileNotFoundError:
-        reason = "no such file"
-    except OSError as error:
-        reason = "may not be read" if isinstance(error, PermissionError) else error.strerror or "cannot be read"
-    except (ValueError, RuntimeError):
-        reason = "is not a usable path"
-    raise _invalid(parameter, text, reason, "check the path; it is read from the notebook's folder")
+        return _open(parameter, value, with_hash, media)
+    except Problem as problem:
+        raise InvalidFile(
+            f"{parameter}={problem.message}.",
+            hint=problem.hint,
+            name=parameter,
+            problems=[{"name": parameter, "message": f"{problem.message}.", "near": []}],
+        ) from None
 
 
 def url_input(parameter: str, url: str) -> FileInput:
@@ -132,32 +124,47 @@ def url_input(parameter: str, url: str) -> FileInput:
     return FileInput(parameter, name, None, url, mimetypes.guess_type(name)[0] or "", None, None)
 
 
-def _invalid(parameter: str, value: str | Path, what: str, hint: str) -> InvalidFile:
-    # An absolute path is long, and for an uploaded file the user did not type it.
-    shown = (Path(value).name if Path(value).is_absolute() else str(value))[:80]
-    return InvalidFile.of_input(parameter, shown, what, hint=hint)
+def _open(parameter: str, value: str | Path, with_hash: bool, media: str) -> FileInput:
+    text, reason = str(value).strip(), "is not a usable path"
+    if isinstance(value, str) and is_url(text):
+        return url_input(parameter, text)
+    if isinstance(value, str) and re.match(r"[A-Za-z][A-Za-z0-9+.\-]+://|data:", text):
+        raise _refusal(text, "is neither a file nor an http(s) URL", "give a path or an https:// URL")
+    try:
+        return _read(parameter, Path(text if isinstance(value, str) else value).expanduser(), with_hash, media)
+    except FileNotFoundError:
+        reason = "no such file"
+    except OSError as error:
+        reason = "may not be read" if isinstance(error, PermissionError) else error.strerror or "cannot be read"
+    except (ValueError, RuntimeError):
+        pass
+    raise _refusal(text, reason, "check the path; it is read from the notebook's folder")
 
 
 def _read(parameter: str, path: Path, with_hash: bool, media: str) -> FileInput:
     kind = path.stat().st_mode
     if not stat.S_ISREG(kind):  # checked before opening: a pipe would block until another process writes
-        what = "a folder" if stat.S_ISDIR(kind) else "not a regular file"
-        raise _invalid(parameter, path, f"is {what}", "give a file")
+        raise _refusal(path, "is a folder" if stat.S_ISDIR(kind) else "is not a regular file", "give a file")
     with path.open("rb") as stream:
         size_bytes = os.fstat(stream.fileno()).st_size
         if size_bytes == 0:
-            raise _invalid(parameter, path, "is empty", "give a file with content")
+            raise _refusal(path, "is empty", "give a file with content")
         if size_bytes > MAX_FILE_BYTES:
-            what = f"has {math.ceil(size_bytes / 1024 / 1024 * 10) / 10:.1f} MB; the service takes 100 MB"
-            raise _invalid(parameter, path, what, "give a smaller file")
-        head = stream.read(_HEAD_BYTES)
-        content_type = sniff_type(head, path.name)
+            size = math.ceil(size_bytes / 1024 / 1024 * 10) / 10
+            raise _refusal(path, f"has {size:.1f} MB; the service takes 100 MB", "give a smaller file")
+        content_type = sniff_type(stream.read(_HEAD_BYTES), path.name)
         if not content_type:
-            wanted = f"this input takes {accepted_types(media)}" if media else f"it takes {accepted_types()}"
-            raise _invalid(parameter, path, "is of a type the service does not take", wanted)
+            what = f"is of a type the service does not take; this input takes {accepted_types(media)}"
+            raise _refusal(path, what, "give a file of another type")
         stream.seek(0)
         digest = hashlib.file_digest(stream, "sha256").hexdigest() if with_hash else None
     return FileInput(parameter, safe_name(path.name, "file"), path, None, content_type, size_bytes, digest)
+
+
+def _refusal(value: str | Path, what: str, hint: str) -> Problem:
+    # An absolute path is long, and for an uploaded file the user did not type it.
+    shown = (Path(value).name if Path(value).is_absolute() else str(value))[:80]
+    return Problem(f"{shown}: {what}", hint=hint)
 
 
 def sniff_type(head: bytes, name: str) -> str:
@@ -197,7 +204,7 @@ def collect_files(parameter: Parameter, value: object, *, with_hash: bool = True
     if is_empty(value):
         return ()
     samples = _sample_names(parameter)
-    found = tuple(_open(parameter, item, samples, with_hash) for item in _items(parameter, value, samples))
+    found = tuple(_open_item(parameter, item, samples, with_hash) for item in _items(parameter, value, samples))
     least, most = as_whole(parameter.min), as_whole(parameter.max)
     if not parameter.multiple and len(found) > 1:
         raise Problem(f"takes one file, not {len(found)}")
@@ -242,7 +249,7 @@ def _exists(text: str) -> bool:
         return False
 
 
-def _open(parameter: Parameter, item: object, samples: tuple[str, ...], with_hash: bool) -> FileInput:
+def _open_item(parameter: Parameter, item: object, samples: tuple[str, ...], with_hash: bool) -> FileInput:
     if isinstance(item, FileInput):
         return replace(item, parameter=parameter.id)
     if not isinstance(item, str | Path):
@@ -250,11 +257,7 @@ def _open(parameter: Parameter, item: object, samples: tuple[str, ...], with_has
     if isinstance(item, str) and item.strip() in samples and not _exists(item):
         return url_input(parameter.id, item.strip())
     wanted = expected_media(parameter)
-    try:
-        opened = open_file_input(parameter.id, item, with_hash=with_hash, media=wanted)
-    except InvalidFile as error:
-        types = f"; {error.hint}" if "takes" in error.hint else ""
-        raise Problem(str(error.problems[0]["message"]).rstrip(".") + types) from None
+    opened = _open(parameter.id, item, with_hash, wanted)
     if opened.path is not None and wanted and not opened.content_type.startswith(wanted):
         raise Problem(f"{opened.name} is {opened.content_type}; this input takes {accepted_types(wanted)}")
     return opened

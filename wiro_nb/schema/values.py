@@ -291,4 +291,4 @@ def _hint(schema: ModelSchema, problem: Problem) -> str:
     if problem.message == "is required":
         below = ", or the text below the %%wiro line" if problem.name == "prompt" else ""
         return f'{name}="..."{below}'
-    return f"%wiro info {schema.slug}"
+    return problem.hint or f"%wiro info {schema.slug}"

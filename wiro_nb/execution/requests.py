@@ -256,11 +256,13 @@ def store_inputs(prepared: Prepared, notebook_dir: Path) -> Prepared:
     Raises:
         InvalidFile: A file changed or vanished meanwhile, or cannot be copied.
     """
-    files = {name: tuple(_store(item, notebook_dir) for item in items) for name, items in prepared.files.items()}
+    files = {
+        name: tuple(_store(name, item, notebook_dir) for item in items) for name, items in prepared.files.items()
+    }
     return replace(prepared, files=files)
 
 
-def _store(item: FileInput, notebook_dir: Path) -> FileInput:
+def _store(name: str, item: FileInput, notebook_dir: Path) -> FileInput:
     if item.path is None:
         return item
     try:
@@ -268,7 +270,7 @@ def _store(item: FileInput, notebook_dir: Path) -> FileInput:
     except (OSError, ValueError) as error:
         problem = f"cannot be copied beside the notebook: {reason_of(error)}"
         hint = "check that the notebook's folder can be written to"
-        raise InvalidFile.of_input(item.parameter, item.name, problem, hint=hint) from None
+        raise InvalidFile.of_input(name, item.name, problem, hint=hint) from None
 
 
 def plan_row(
@@ -338,7 +340,7 @@ def _restore(parameter: str, item: Mapping[str, Any], notebook_dir: Path, row: L
     name, sha256 = str(item.get("name") or "file"), item.get("sha256")
     content_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
     if not sha256:
-        return FileInput(parameter, name, None, item.get("url"), content_type, None, None)
+        return FileInput(name, None, item.get("url"), content_type, None, None)
     path = input_path(notebook_dir, str(sha256), name)
     if not path.is_file():
         raise WiroError(
@@ -346,4 +348,4 @@ def _restore(parameter: str, item: Mapping[str, Any], notebook_dir: Path, row: L
             billed="Nothing was sent and nothing was billed.",
             hint=f"%wiro rerun {row.short_id} {parameter}=PATH",
         )
-    return FileInput(parameter, name, path, None, content_type, path.stat().st_size, str(sha256))
+    return FileInput(name, path, None, content_type, path.stat().st_size, str(sha256))

@@ -211,7 +211,7 @@ def _reopen(
     is_sample = url in (samples if isinstance(samples, tuple) else (samples,))
     # Without its query, which no record holds, a presigned address opens nothing.
     if isinstance(url, str) and url and MASK not in url and (is_url(url) or is_sample):
-        return url_input(name, url)
+        return url_input(url)
     known = f" (sha256 {sha256[:8]})" if sha256 else ""
     text = f"{name}: no copy of the file {label}{known} is here; give {name}=PATH"
     return Drift(name, "file missing", text, True)

@@ -9,7 +9,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
@@ -61,7 +61,6 @@ class FileInput:
     """One file or URL for one input.
 
     Attributes:
-        parameter: The input's id.
         name: File name without folders, safe as a multipart filename.
         path: The local file, or None for a URL.
         url: The URL (or the bare name of one of the service's own sample files), or None for a local file.
@@ -70,7 +69,6 @@ class FileInput:
         sha256: Hash of a local file's content, None for a URL or when not asked for.
     """
 
-    parameter: str
     name: str
     path: Path | None
     url: str | None
@@ -107,7 +105,7 @@ def open_file_input(parameter: str, value: str | Path, *, with_hash: bool = True
         InvalidFile: No such file, a folder, unreadable, empty, over 100 MB, or not a type the service takes.
     """
     try:
-        return _open(parameter, value, with_hash, media)
+        return _open(value, with_hash, media)
     except Problem as problem:
         raise InvalidFile(
             f"{parameter}={problem.message}.",
@@ -117,21 +115,21 @@ def open_file_input(parameter: str, value: str | Path, *, with_hash: bool = True
         ) from None
 
 
-def url_input(parameter: str, url: str) -> FileInput:
+def url_input(url: str) -> FileInput:
     """Returns the input for a URL or for the bare name of a service sample; nothing is fetched."""
     name = PurePosixPath(unquote(urlsplit(url).path)).name if is_url(url) else url
     name = safe_name(name, "file")
-    return FileInput(parameter, name, None, url, mimetypes.guess_type(name)[0] or "", None, None)
+    return FileInput(name, None, url, mimetypes.guess_type(name)[0] or "", None, None)
 
 
-def _open(parameter: str, value: str | Path, with_hash: bool, media: str) -> FileInput:
+def _open(value: str | Path, with_hash: bool, media: str) -> FileInput:
     text, reason = str(value).strip(), "is not a usable path"
     if isinstance(value, str) and is_url(text):
-        return url_input(parameter, text)
+        return url_input(text)
     if isinstance(value, str) and re.match(r"[A-Za-z][A-Za-z0-9+.\-]+://|data:", text):
         raise _refusal(text, "is neither a file nor an http(s) URL", "give a path or an https:// URL")
     try:
-        return _read(parameter, Path(text if isinstance(value, str) else value).expanduser(), with_hash, media)
+        return _read(Path(text if isinstance(value, str) else value).expanduser(), with_hash, media)
     except FileNotFoundError:
         reason = "no such file"
     except OSError as error:
@@ -141,7 +139,7 @@ def _open(parameter: str, value: str | Path, with_hash: bool, media: str) -> Fil
     raise _refusal(text, reason, "check the path; it is read from the notebook's folder")
 
 
-def _read(parameter: str, path: Path, with_hash: bool, media: str) -> FileInput:
+def _read(path: Path, with_hash: bool, media: str) -> FileInput:
     kind = path.stat().st_mode
     if not stat.S_ISREG(kind):  # checked before opening: a pipe would block until another process writes
         raise _refusal(path, "is a folder" if stat.S_ISDIR(kind) else "is not a regular file", "give a file")
@@ -158,7 +156,7 @@ def _read(parameter: str, path: Path, with_hash: bool, media: str) -> FileInput:
             raise _refusal(path, what, "give a file of another type")
         stream.seek(0)
         digest = hashlib.file_digest(stream, "sha256").hexdigest() if with_hash else None
-    return FileInput(parameter, safe_name(path.name, "file"), path, None, content_type, size_bytes, digest)
+    return FileInput(safe_name(path.name, "file"), path, None, content_type, size_bytes, digest)
 
 
 def _refusal(value: str | Path, what: str, hint: str) -> Problem:
@@ -251,13 +249,13 @@ def _exists(text: str) -> bool:
 
 def _open_item(parameter: Parameter, item: object, samples: tuple[str, ...], with_hash: bool) -> FileInput:
     if isinstance(item, FileInput):
-        return replace(item, parameter=parameter.id)
+        return item
     if not isinstance(item, str | Path):
         raise Problem(f"takes a file path or a URL, not {type(item).__name__}")
     if isinstance(item, str) and item.strip() in samples and not _exists(item):
-        return url_input(parameter.id, item.strip())
+        return url_input(item.strip())
     wanted = expected_media(parameter)
-    opened = _open(parameter.id, item, with_hash, wanted)
+    opened = _open(item, with_hash, wanted)
     if opened.path is not None and wanted and not opened.content_type.startswith(wanted):
         raise Problem(f"{opened.name} is {opened.content_type}; this input takes {accepted_types(wanted)}")
     return opened

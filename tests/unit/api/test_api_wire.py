@@ -311,7 +311,7 @@ def test_what_is_not_json_is_refused_before_a_byte_leaves() -> None:
 
 
 def file_at(path: Path, name: str = "clip.mp4") -> FileInput:
-    return FileInput("inputImage", name, path, None, "video/mp4", path.stat().st_size, None)
+    return FileInput(name, path, None, "video/mp4", path.stat().st_size, None)
 
 
 async def parse(headers: dict[str, str], body: bytes) -> list[tuple[str, Any]]:

@@ -205,17 +205,9 @@ def recorded_output(output: RunOutput, folder: Path) -> dict[str, Any]:
     values = asdict(output)
     kept = {name: values[name] for name in _RECORDED}
     if output.path and not output.problem:
-        kept["media_sha256"] = _hash_media(folder / output.name)
+        kept["media_sha256"] = hash_media(folder / output.name)
     path = kept["path"]
     # A path that leaves the notebook's folder says something about this machine, and nothing to others.
     if path is not None and (path.startswith("..") or Path(path).is_absolute()):
         kept["path"] = None
     return kept
-
-
-def _hash_media(path: Path) -> str | None:
-    """Returns the hash of the content that embedding does not change; it identifies the clip afterwards."""
-    try:
-        return hash_media(path)
-    except OSError:
-        return None

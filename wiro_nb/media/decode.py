@@ -71,14 +71,25 @@ def make_poster(path: Path, max_bytes: int = POSTER_BYTES) -> bytes | None:
 
     Returns:
         A JPEG at most 416 pixels wide, of the first frame near the start that is not black; None when the file
-        has no picture, or when Pillow or (for clips) PyAV is not installed.
+        has no picture or cannot be read, or when Pillow or (for clips) PyAV is not installed.
     """
-    read = {"video": _bright_frame, "image": _open_image}.get(sniff_file(path).partition("/")[0])
     try:
+        read = {"video": _bright_frame, "image": _open_image}.get(sniff_file(path).partition("/")[0])
         picture = read(path) if read is not None else None
-        return None if picture is None else _small_jpeg(picture, max_bytes)
+        return None if picture is None else _small_jpeg(picture, max_bytes, POSTER_WIDTH)
     except (*DECODE_ERRORS, ImportError):
         return None
+
+
+def shrink_poster(poster: bytes, max_bytes: int, width: int) -> bytes:
+    """Returns a poster as a smaller JPEG; the poster itself where Pillow is missing or cannot read it."""
+    try:
+        from PIL import Image
+
+        with Image.open(io.BytesIO(poster)) as picture:
+            return _small_jpeg(picture.convert("RGB"), max_bytes, width)
+    except (*DECODE_ERRORS, ImportError):
+        return poster
 
 
 def frame(path: Path, index: int) -> bytes:
@@ -265,14 +276,14 @@ def _open_image(path: Path) -> Image:
         return ImageOps.exif_transpose(opened).convert("RGBA")
 
 
-def _small_jpeg(picture: Image, max_bytes: int) -> bytes:
+def _small_jpeg(picture: Image, max_bytes: int, width: int) -> bytes:
     from PIL import Image
 
     if picture.mode != "RGB":
         # Transparent parts turn white: on black a drawing could vanish.
         page = Image.new("RGBA", picture.size, "white")
         picture = Image.alpha_composite(page, picture.convert("RGBA")).convert("RGB")
-    picture.thumbnail((POSTER_WIDTH, POSTER_WIDTH * 2))
+    picture.thumbnail((width, width * 2))
     data = b""
     for scale, quality in itertools.product((1.0, 0.75, 0.5, 0.35, 0.2), (80, 65, 50, 35, 22)):
         size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))

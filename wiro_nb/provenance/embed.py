@@ -105,18 +105,16 @@ def read_texts(path: Path) -> list[tuple[str, str]]:
 
 
 def hash_media(path: Path) -> str | None:
-    """Returns the SHA-256 (hex) of what a tag leaves unchanged, or None for a cut file and types without tags.
+    """Returns the SHA-256 (hex) of what a tag leaves unchanged, or None for types without tags.
 
     For MP4 and QuickTime that is the content of the `mdat` boxes, for PNG that of the `IDAT` chunks,
     in file order. With it a clip that carries its own record can still be distinguished from an altered one.
-
-    Raises:
-        OSError: The file cannot be read.
+    It is None too for a file that is cut or cannot be read.
     """
     try:
         kind = format_of(path)
         return kind.hash_media(path) if kind is not None else None
-    except MediaError:
+    except (MediaError, OSError):
         return None
 
 

@@ -154,10 +154,7 @@ def _plan_row(plan: FilmPlan, place: int) -> list[str]:
 
 def read_film_poster(path: Path) -> bytes | None:
     """Returns a picture of a film as JPEG, small enough to be saved with a strip of shots, or None."""
-    try:
-        return make_poster(path, _POSTER_BYTES)
-    except OSError:
-        return None
+    return make_poster(path, _POSTER_BYTES)
 
 
 def make_strip_thumb(poster: bytes | None) -> bytes | None:

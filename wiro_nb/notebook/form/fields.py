@@ -10,7 +10,6 @@ from typing import Any
 
 import ipywidgets
 
-from wiro_nb.errors import WiroError
 from wiro_nb.execution.requests import read_run_text, resolve_inputs
 from wiro_nb.execution.run import Run
 from wiro_nb.formatting import format_when
@@ -137,10 +136,7 @@ class RunSources:
 
     def picture(self, path: Path) -> bytes | None:
         """Returns a small JPEG of a picture or clip, where there is a decoder for it."""
-        try:
-            return make_poster(path, _THUMB_BYTES)
-        except (OSError, WiroError):
-            return None
+        return make_poster(path, _THUMB_BYTES)
 
     def _find(self, parameter: str, text: str) -> str:
         values = resolve_inputs(self._schema, {parameter: text}, find_run=session.manager().get)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,6 +11,7 @@ from typing import Any
 
 from wiro_nb.execution.run import Run
 from wiro_nb.ledger.state import RunOutput, Snapshot
+from wiro_nb.media.decode import shrink_poster
 from wiro_nb.notebook.session import current_context, session
 from wiro_nb.presentation.models import option_labels
 from wiro_nb.presentation.output import Output
@@ -112,18 +112,4 @@ def read_poster(run: Run) -> bytes | None:
 
 def make_thumb(poster: bytes, max_bytes: int = 5_000, width: int = _THUMB_WIDTH) -> bytes:
     """Returns a poster shrunk for a page of many; the poster itself where Pillow is missing or cannot read it."""
-    try:
-        from PIL import Image
-
-        with Image.open(io.BytesIO(poster)) as opened:
-            picture = opened.convert("RGB")
-    except (ImportError, OSError, ValueError, EOFError, SyntaxError):
-        return poster
-    picture.thumbnail((width, width * 2))
-    for quality in (78, 62, 48, 34, 22):
-        with io.BytesIO() as stream:
-            picture.save(stream, "JPEG", quality=quality, optimize=True)
-            data = stream.getvalue()
-        if len(data) <= max_bytes:
-            break
-    return data
+    return shrink_poster(poster, max_bytes, width)

@@ -70,6 +70,7 @@ class FaultProxy:
         self._lead = timedelta(hours=hours)
         self.gives_markers, self._takes_markers = gives_markers, takes_markers
         self.runs: Counter[str] = Counter()
+        self.pages = 0  # so many requests about tasks get a web page
         self.stopped: list[str] = []
         self.strangers: dict[str, list[str]] = {}
         self._writers: list[asyncio.StreamWriter] = []
@@ -129,6 +130,9 @@ class FaultProxy:
     async def _answer(
         self, method: str, path: str, headers: dict[bytes, bytes], body: bytes, reader: asyncio.StreamReader
     ) -> tuple[bytes, bool]:
+        if path.startswith("/v1/Task/") and self.pages:
+            self.pages -= 1
+            return _write(404, {"content-type": "text/html"}, b"<html>Welcome</html>"), True
         if not path.startswith("/v1/Run/"):
             if path.startswith(("/v1/Task/Cancel", "/v1/Task/Kill")):
                 self.stopped.append(str(json.loads(body).get("taskid")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -11,10 +12,11 @@ from typing import Any
 
 import pytest
 
+from tests.faults.fault_proxy import FaultProxy
 from tests.manager_tools import QUICK, VACE, WAN, submit, wait_for, wait_for_stage
-from wiro_nb.api import transport
-from wiro_nb.errors import ConfigError, ConnectFailed, LedgerError, RunFailed, SubmitUncertain
-from wiro_nb.execution.submit import SubmitQueue, Submitter
+from wiro_nb.errors import ConfigError, LedgerError, RunFailed, SubmitUncertain
+from wiro_nb.execution import submit as submit_module
+from wiro_nb.execution.submit import SubmitQueue
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.state import RunState, Stage
 from wiro_nb.session.manager import Manager
@@ -113,36 +115,30 @@ def test_a_run_that_was_given_up_comes_back_when_the_service_knows_it_again(
 
 
 def test_a_page_of_somebody_in_between_is_not_the_services_word(
-    service: Any, point_at: Any, make_manager: Any, monkeypatch: pytest.MonkeyPatch
+    service: Any, point_at: Any, make_manager: Any
 ) -> None:
     """A hotel's web page with status 404 must not end a run."""
-    point_at(service)
+    hotel = FaultProxy(service, {})
+    point_at(service, base_url=hotel.base_url)
     manager = make_manager(settings=replace(QUICK, unknown_patience_s=0.0))
     run = submit(manager, "[hold] in a hotel")
     wait_for_stage(run, Stage.GENERATING)
-    original = transport.HttpTransport.post
-    hotel = [4]
-
-    async def call(self: Any, path: str, *args: Any, **options: Any) -> Any:
-        if path.startswith("Task/") and hotel[0] > 0:
-            hotel[0] -= 1
-            return transport.read_envelope(404, {"content-type": "text/html"}, b"<html>Welcome</html>")
-        return await original(self, path, *args, **options)
-
-    monkeypatch.setattr(transport.HttpTransport, "post", call)
+    hotel.pages = 4
     service.release(run.task_id)
     assert run.wait(40).state is RunState.SUCCEEDED
-    assert hotel[0] == 0
+    assert hotel.pages == 0
+    manager.close()
+    hotel.close()
 
 
 def test_a_plan_whose_input_is_gone_can_be_cancelled(
-    manager: Manager, make_manager: Any, own_folders: Path
+    manager: Manager, make_manager: Any, service: Any, own_folders: Path
 ) -> None:
-    prepared = manager.prepare(VACE, {"prompt": "input gone", "inputImage": PNG})
-    manager.ledger.insert_plans([])  # the ledger is there before the I/O thread is
-    manager._io.call_soon = lambda *_: None  # type: ignore[method-assign]  # this kernel dies before it sends
-    plan = manager.submit(prepared)
-    manager.ledger.release(manager._get_worker().owner)
+    service.set_faults("Run:code=96")
+    plan = manager.submit(manager.prepare(VACE, {"prompt": "input gone", "inputImage": PNG}))
+    wait_for(plan, lambda run: run.snapshot.ahead == 0)
+    manager.close()  # before it is sent
+    service.set_faults("")
     for kept in (own_folders / "wiro_outputs" / ".inputs").iterdir():
         kept.unlink()
     later = make_manager()
@@ -165,32 +161,43 @@ def test_a_closed_manager_writes_no_plan_that_a_later_one_would_send(manager: Ma
 def test_another_kernel_does_not_take_a_plan_before_its_own_kernel_starts_it(
     manager: Manager, make_manager: Any
 ) -> None:
-    manager._io.call_soon = lambda *_: None  # type: ignore[method-assign]  # a busy kernel
-    plan = submit(manager, "planned elsewhere")
-    other = make_manager()
-    (seen,) = other.resume()
-    assert not other.ledger.claim(plan.id, "somebody", datetime.now(UTC), 20)
-    assert seen.state is RunState.PLANNED
+    is_busy, may_go_on = threading.Event(), threading.Event()
+
+    def keep_busy(_: object) -> None:
+        is_busy.set()
+        may_go_on.wait(60)
+
+    submit(manager, "its callback holds everything up").on_change(keep_busy)
+    assert is_busy.wait(60)
+    try:
+        plan = submit(manager, "planned elsewhere")
+        other = make_manager()
+        seen = other.get(plan.id)
+        other.follow(seen)
+        assert not other.ledger.claim(plan.id, "somebody", datetime.now(UTC), 20)
+        assert seen.state is RunState.PLANNED
+    finally:
+        may_go_on.set()
 
 
 def test_a_machine_that_slept_between_the_ledger_and_the_wire_does_not_send(
-    manager: Manager, service: Any
+    manager: Manager, service: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Meanwhile another kernel may have looked for the task, found none, and told the person so."""
-    run = submit(manager)
-    run.wait(20)
-    submitter = Submitter(manager._get_worker().writer, connection=None)  # type: ignore[arg-type]
+    asked, now = 0, submit_module.utc_now
 
-    class Client:
-        async def run(self, *_: Any, **__: Any) -> None:
-            raise AssertionError("it was sent")
+    def clock() -> datetime:
+        """The second look, just before the request, comes a minute after the first one, once."""
+        nonlocal asked
+        asked += 1
+        return now() + timedelta(seconds=60 if asked == 2 else 0)
 
-    async def late() -> None:
-        asked = datetime.now(UTC) - timedelta(seconds=60)
-        await submitter._run(Client(), run, None, asked, True)  # type: ignore[arg-type]
-
-    with pytest.raises(ConnectFailed):
-        asyncio.run(late())
+    monkeypatch.setattr(submit_module, "utc_now", clock)
+    run, told = submit(manager), []
+    run.on_change(lambda snapshot: told.append(snapshot.lost_since))
+    assert run.wait(40).state is RunState.SUCCEEDED
+    assert any(told), "what was not sent is tried again, as after a lost connection"
+    assert len(service.audit()["tasks"]) == 1
 
 
 def test_a_forgotten_uncertain_run_no_longer_holds_a_part_of_the_budget(manager: Manager, service: Any) -> None:

@@ -247,7 +247,7 @@ def test_a_run_that_is_being_sent_is_left_to_its_kernel_even_when_the_lease_is_g
     first, second = make_manager(), make_manager()
     run = submit(first, "a slow answer")
     wait_for(run, lambda run: run.state is RunState.SUBMITTING)
-    first.ledger.release(first._get_worker().owner)
+    first.ledger.release(str(first.ledger.get(run.id).lease_owner))
     (seen,) = second.resume()
     assert run.wait(30).state is RunState.SUCCEEDED
     seen.wait(30, check=False)
@@ -280,9 +280,11 @@ def test_kernels_that_start_at_the_same_moment_make_one_ledger(context: Any, tmp
 
 def test_two_kernels_that_take_up_the_same_plan_send_it_once(make_manager: Any, service: Any) -> None:
     planner = make_manager()
-    planner._io.call_soon = lambda *_: None  # it dies before it sends
+    service.set_faults("Run:code=96")
     plan = submit(planner, "taken up by two")
-    planner.ledger.release(planner._get_worker().owner)
+    wait_for(plan, lambda run: run.snapshot.ahead == 0)
+    planner.close()  # before it is sent
+    service.set_faults("")
     kernels = [make_manager(), make_manager()]
     gate = threading.Barrier(2)
     runs: list[Run] = []
@@ -324,15 +326,16 @@ def test_a_run_that_waits_in_another_kernel_is_cancelled_from_here(make_manager:
 
 
 def test_a_cancel_outlives_the_kernel_that_has_the_run(make_manager: Any, service: Any) -> None:
-    dying, here, later = make_manager(), make_manager(), make_manager()
-    dying.ledger.insert_plans([])  # the ledger is there before the I/O thread is
-    dying._io.call_soon = lambda *_: None  # it dies before it sends
+    deaf = replace(with_leases(QUICK, LONG_LEASE_S), slot_retry_s=(60.0,))
+    dying, here, later = make_manager(settings=deaf), make_manager(), make_manager()
+    service.set_faults("Run:code=96")
     plan = submit(dying, "wanted no more")
+    wait_for(plan, lambda run: run.snapshot.ahead == 0)
     seen = here.get(plan.id)
     seen.cancel()
     wait_for(seen, lambda run: run.snapshot.cancel_requested)
     here.close()
-    dying.ledger.release(dying._get_worker().owner)
+    dying.close()
     (left,) = later.resume()
     assert left.wait(20).state is RunState.CANCELLED
     assert service.audit()["tasks"] == []

@@ -23,7 +23,7 @@ SWEEP = f"%%wiro {CLIP_MODEL} --sweep seed=1..3 {SMALL}"
 @pytest.fixture
 def service(sandbox: Any, kernel_env: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The sandbox as the cloud, so that prices, limits and budgets count as they would there."""
-    monkeypatch.setattr(sandbox, "sent_before", int(sandbox.audit()["requests"].get("Run", 0)), raising=False)
+    sandbox.sent_before = int(sandbox.audit()["requests"].get("Run", 0))
     monkeypatch.setenv("WIRO_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("WIRO_SERVICE", "cloud")
     monkeypatch.setenv("WIRO_BASE_URL", sandbox.base_url)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 
 import pytest
 
+from tests.terminals import terminal_stream
 from wiro_nb import errors
 from wiro_nb.errors import InvalidFile, TimedOut, UnknownModel, UnknownRun, WiroError
 
@@ -34,22 +36,18 @@ def test_errors_are_caught_by_their_built_in_base(kind: type[WiroError], base: t
         raise kind("What happened.", near=[])
 
 
-def test_a_shown_error_is_only_named_and_debug_gives_the_traceback_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shown_error_is_only_named() -> None:
     error = UnknownRun("There is no run 7.")
     assert error._render_traceback_()[0] == "UnknownRun: There is no run 7."
     assert len(error._render_traceback_()) > 1
     error.is_shown = True
     assert error._render_traceback_() == ["UnknownRun"]
-    monkeypatch.setattr(WiroError, "debug", True)
-    assert not hasattr(error, "_render_traceback_")
 
 
-def test_in_a_terminal_an_error_breaks_between_words_and_elsewhere_not(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_in_a_terminal_an_error_breaks_between_words_and_elsewhere_not() -> None:
     error = UnknownRun("There is no run of this name in the ledger.", hint="%wiro runs --all shows every run")
     assert error._render_traceback_()[0] == "UnknownRun: There is no run of this name in the ledger."
-    monkeypatch.setattr("wiro_nb.terminal.terminal_columns", lambda _: 30)
-    lines = "\n".join(error._render_traceback_()).split("\n")
+    with terminal_stream(30) as stream, contextlib.redirect_stdout(stream):
+        lines = "\n".join(error._render_traceback_()).split("\n")
     assert max(map(len, lines)) <= 30
     assert " ".join(" ".join(lines).split()) == f"UnknownRun: {error.message} next: {error.hint}"

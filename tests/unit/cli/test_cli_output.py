@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.snapshots import make_snapshot
+from tests.terminals import terminal_stream
 from wiro_nb import errors
 from wiro_nb.cli import main
 from wiro_nb.cli.output import ProgressLine, as_shell, error_code, exit_code
@@ -141,15 +142,12 @@ def test_a_progress_line_fits_the_terminal() -> None:
     assert fit_terminal("short", io.StringIO()) == "short"
 
 
-def test_a_terminal_breaks_lines_between_words_and_a_file_gets_them_as_they_are(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_terminal_breaks_lines_between_words_and_a_file_gets_them_as_they_are() -> None:
     text = "  next    break between words\na-name-that-is-longer-than-the-line\n  a setting that goes on"
     assert wrap_terminal(text, io.StringIO()) == text
-    monkeypatch.setattr("os.get_terminal_size", lambda _: os.terminal_size((22, 5)))
     with Path(os.devnull).open("w") as stream:
-        assert wrap_terminal(text, stream) == text, "it has the number of a terminal and is none"
-        monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
+        assert wrap_terminal(text, stream) == text
+    with terminal_stream(22) as stream:
         shown = wrap_terminal(text, stream)
     assert shown.split("\n") == [
         "  next    break", "          between", "          words", "a-name-that-is-longer-than-the-line",

@@ -16,7 +16,6 @@ from tests.manager_tools import WAN
 from tests.unit.cli.commands import Command
 from tests.unit.provenance.test_other_tools import make_picture
 from wiro_nb.provenance.record import add_hash, check_record
-from wiro_nb.session.prices import Limits
 
 
 @pytest.fixture
@@ -97,24 +96,28 @@ def test_all_runs_of_a_notebook_or_one_of_them(
 
 
 def test_all_runs_are_told_together_and_many_want_a_yes(
-    command: Command, record: dict[str, Any], own_folders: Path, sandbox: Any, monkeypatch: pytest.MonkeyPatch
+    command: Command, record: dict[str, Any], own_folders: Path, sandbox: Any
 ) -> None:
     _, out, _ = command("rerun", record["run_id"], "seed=8", "--json")
     notebook = notebook_with(own_folders / "both.ipynb", record, json.loads(out))
     _, out, err = command("rerun", notebook, "--all", "--dry-run", "--json")
     assert [json.loads(line)["ready"] for line in out.splitlines()] == [True, True]
     assert "in all 2 runs, about $" in err
-    monkeypatch.setattr("wiro_nb.cli.reproduce.Limits", lambda: Limits(runs=1))
+    many = [
+        add_hash({**record, "run_id": f"{record['run_id'][:-2]}{n:02}", "parameters": {"prompt": f"cat {n}"}})
+        for n in range(13)
+    ]
+    notebook = notebook_with(own_folders / "many.ipynb", *many)
     asked = sandbox.audit()["requests"]["Run"]
     code, out, err = command("rerun", notebook, "--all")
     assert (code, out) == (2, "")
-    assert "That would send 2 runs, about $" in err
-    assert "more than 1 run." in err
+    assert "That would send 13 runs, about $" in err
+    assert "more than 12 runs" in err
     assert "--yes" in err
     assert sandbox.audit()["requests"]["Run"] == asked
     code, _, err = command("rerun", notebook, "--all", "--yes")
-    assert (code, sandbox.audit()["requests"]["Run"]) == (0, asked + 2)
-    assert "in all 2 runs" in err
+    assert (code, sandbox.audit()["requests"]["Run"]) == (0, asked + 13)
+    assert "in all 13 runs" in err
 
 
 def test_settings_of_other_programs_are_printed(command: Command, own_folders: Path) -> None:

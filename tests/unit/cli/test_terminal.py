@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -39,22 +40,21 @@ def test_json_keeps_its_value_and_has_no_control_characters(capsys: pytest.Captu
     assert not set(line) & set("\x1b\x9b\x07\u202e\u2066\x00\x7f")
 
 
-def test_an_encoding_that_lacks_a_character_replaces_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_encoding_that_lacks_a_character_replaces_it() -> None:
     written = io.BytesIO()
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
-    with safe_streams():
+    stream = io.TextIOWrapper(written, encoding="ascii")
+    with contextlib.redirect_stdout(stream), safe_streams():
         print("ein Löwe \ud800 🦁")
         sys.stdout.flush()
     assert written.getvalue() == b"ein L?we ? ?\n"
 
 
-def test_a_stderr_that_breaks_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stderr_that_breaks_is_no_failure() -> None:
     class Broken(io.StringIO):
         def write(self, text: str) -> int:
             raise BrokenPipeError
 
-    monkeypatch.setattr(sys, "stderr", Broken())
-    with safe_streams():
+    with contextlib.redirect_stderr(Broken()), safe_streams():
         say("for nobody")
 
 

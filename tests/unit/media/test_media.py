@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import sys
 from pathlib import Path
@@ -221,7 +220,8 @@ def test_without_decoders_posters_are_left_out_and_frames_say_what_to_install(
 ) -> None:
     for package in ("av", "PIL"):
         monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    for package in ("av", "PIL"):
+        monkeypatch.setitem(sys.modules, package, None)
     assert decode.make_poster(clip) is None
     assert decode.probe(clip).frames == 8
     with pytest.raises(MissingExtra, match="PyAV") as caught:

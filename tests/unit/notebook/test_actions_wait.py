@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from IPython.core.error import UsageError
 
+from tests.manager_tools import QUICK, submit
 from tests.unit.notebook.snapshots import DONE
 from wiro_nb.errors import DownloadFailed
 from wiro_nb.ledger.state import RunOutput
@@ -15,7 +17,7 @@ from wiro_nb.notebook import display
 from wiro_nb.notebook.magic import handlers
 from wiro_nb.notebook.run import actions
 from wiro_nb.notebook.run.view import RunView
-from wiro_nb.notebook.session import ExecutionContext, Kind, session
+from wiro_nb.session.manager import Manager
 
 UNSAVED = RunOutput("clip.mp4", "video/mp4", problem="it cannot be written: No space left on device")
 
@@ -26,36 +28,33 @@ def run_with(*outputs: RunOutput) -> Any:
     )
 
 
-def in_context(monkeypatch: pytest.MonkeyPatch, kind: Kind) -> None:
-    monkeypatch.setattr(display, "current_context", lambda: ExecutionContext(kind))
+def test_a_person_is_told_and_a_program_is_stopped(
+    start_sandbox: Any, point_at: Any, process_manager: Manager, shell: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    point_at(start_sandbox("--engine", "instant", "--speed", "50", "--faults", "file:404"))
+    process_manager.settings = replace(QUICK, unknown_patience_s=0.0)
+    run = submit(process_manager, "a lake").wait(60)
+    assert f"done, file not saved: %wiro download {run.short_id}" in repr(actions.wait(run.short_id))
+    monkeypatch.setenv("WIRO_HEADLESS", "1")
+    with pytest.raises(DownloadFailed, match="was not saved"):
+        actions.wait(run.short_id)
 
 
-def test_a_person_is_told_and_a_program_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    run = run_with(UNSAVED)
-    manager = SimpleNamespace(follow=lambda handle: None)
-    monkeypatch.setattr(type(session), "manager", lambda self: manager)
-    monkeypatch.setattr(actions, "show", lambda query: run)
-    in_context(monkeypatch, "kernel-live")
-    assert "done, file not saved: %wiro download 8k2qf" in repr(actions.wait("8k2qf"))
-    in_context(monkeypatch, "kernel-headless")
-    with pytest.raises(DownloadFailed, match="No space left"):
-        actions.wait("8k2qf")
-
-
-def test_a_saved_file_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    in_context(monkeypatch, "kernel-headless")
+def test_a_saved_file_stops_nobody(shell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WIRO_HEADLESS", "1")
     display.wait_for(RunView(run_with(*DONE.outputs)))
 
 
-def test_a_sweep_that_nobody_watches_names_every_file_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sweep_that_nobody_watches_names_every_file_that_is_not_there(
+    shell: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     handles = [run_with(*DONE.outputs), run_with(UNSAVED), run_with(UNSAVED)]
     handles[2].short_id = "9n3rf"
     waited: list[str] = []
     sweep = SimpleNamespace(wait=lambda: waited.append("until the end"))
     view: Any = SimpleNamespace(handle=sweep, runs=handles)
-    in_context(monkeypatch, "kernel-live")
     display.wait_for(view)
-    in_context(monkeypatch, "kernel-headless")
+    monkeypatch.setenv("WIRO_HEADLESS", "1")
     with pytest.raises(DownloadFailed, match=r"run 8k2qf is done, but clip\.mp4 was not saved") as caught:
         display.wait_for(view)
     assert tuple(caught.value.details) == ("Not saved either: 9n3rf.",)
@@ -65,9 +64,8 @@ def test_a_sweep_that_nobody_watches_names_every_file_that_is_not_there(monkeypa
 @pytest.mark.parametrize(
     ("name", "reason"), [("print", "Python's own print"), ("_", "IPython"), ("Out", "IPython")]
 )
-def test_a_variable_never_hides_a_name_in_use(monkeypatch: pytest.MonkeyPatch, name: str, reason: str) -> None:
-    shell = SimpleNamespace(user_ns={}, user_ns_hidden={"Out": {}})
-    monkeypatch.setattr(handlers, "current_shell", lambda: shell)
+def test_a_variable_never_hides_a_name_in_use(shell: SimpleNamespace, name: str, reason: str) -> None:
+    shell.user_ns_hidden["Out"] = {}
     with pytest.raises(UsageError, match=reason):
         handlers.call_cell(f"pruna/vace --as {name}", "a cat")
 

@@ -11,7 +11,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from IPython.core.error import UsageError
 
-from wiro_nb.notebook.magic import parser
 from wiro_nb.notebook.magic.cells import Word, parse_body, quote_word, split_words
 from wiro_nb.notebook.magic.parser import parse_cell_line, parse_line, refuse_keys_in_body
 from wiro_nb.redaction import redact, register_secret
@@ -62,8 +61,8 @@ def test_a_value_in_braces_is_a_python_expression(word: str, source: str) -> Non
     assert split_words(f"seed={word} --fresh") == [Word(source, "seed", is_expression=True), Word("--fresh")]
 
 
-def test_expressions_take_their_values_from_the_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parser, "current_shell", lambda: SimpleNamespace(ev=lambda source: eval(source, {"n": 6})))
+def test_expressions_take_their_values_from_the_notebook(shell: SimpleNamespace) -> None:
+    shell.ev = lambda source: eval(source, {"n": 6})
     parsed = parse_cell_line(f"{MODEL} seed={{n + 1}} inputImage={{[n]}} inputImage=b.png prompt='{{n}}'")
     assert parsed.values == {"seed": 7, "inputImage": [[6], "b.png"], "prompt": "{n}"}
     with pytest.raises(UsageError, match=r"\{m\} raises NameError: name 'm' is not defined"):

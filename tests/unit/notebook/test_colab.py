@@ -18,7 +18,7 @@ def test_the_hint_is_given_in_colab_until_it_is_followed(monkeypatch: pytest.Mon
     assert "output.enable_custom_widget_manager()" in hint
     widgets = ModuleType("google.colab.output._widgets")
     monkeypatch.setitem(sys.modules, widgets.__name__, widgets)
-    monkeypatch.setattr(widgets, "_installed_url", None, raising=False)
+    vars(widgets)["_installed_url"] = None
     assert missing_widgets_hint() == hint
-    monkeypatch.setattr(widgets, "_installed_url", "https://cdn.example/widgets.js")
+    vars(widgets)["_installed_url"] = "https://cdn.example/widgets.js"
     assert missing_widgets_hint() is None

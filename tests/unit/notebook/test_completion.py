@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
+from tests.unit.ledger.ledger_tools import NOW, insert, plan
 from wiro_nb.notebook.magic.completion import complete
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.command_table import COMMANDS
 from wiro_nb.schema import ModelSchema, Option, Parameter
+from wiro_nb.session.manager import Manager
 
 
 def offered(cell: str) -> tuple[str, ...]:
@@ -85,15 +87,16 @@ def test_offers(cell: str, wanted: list[str]) -> None:
     ],
 )
 def test_files_and_runs_are_offered(
-    cell: str, wanted: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cell: str, wanted: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, process_manager: Manager
 ) -> None:
     for name in ("pic one.png", "picture.png", ".picture.swp", "pics/a.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     monkeypatch.chdir(tmp_path)
-    run = SimpleNamespace(short_id="8k2qf", model="x/y", snapshot=SimpleNamespace(prompt="a sea"))
-    other = SimpleNamespace(short_id="9x2kd", model="x/y", snapshot=SimpleNamespace(prompt=""))
-    monkeypatch.setattr(type(session), "known_runs", lambda self: [run, other])
+    for hours, end in enumerate(("9X2KD", "8K2QF")):
+        created = NOW + timedelta(hours=hours)
+        row = plan(run_id=f"01JD5Q9W8R7T6Y5V4K3H2{end}", created=created, notebook=str(tmp_path / "*"))
+        insert(process_manager.ledger, row)
     assert list(offered(cell)) == wanted
 
 
@@ -131,10 +134,11 @@ def test_a_whole_model_name_in_any_case_is_found() -> None:
         ("%%wiro x/y\nmy name: ab\nmo|\n---\na fox", ["model: "]),
     ],
 )
-def test_names_with_blanks_are_offered_in_quotes(
-    cell: str, wanted: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_names_with_blanks_are_offered_in_quotes(cell: str, wanted: list[str]) -> None:
     spaced = Parameter("my name", "select", "Name", options=(Option("ab", "ab"), Option("cd", "cd")))
     schema = ModelSchema("x/y", "x/y", "Y", parameters=(spaced, Parameter("model", "text", "Model")))
-    monkeypatch.setattr(type(session), "known_schema", lambda self, model: schema)
-    assert list(offered(cell)) == wanted
+    session.remember_schema(schema)
+    try:
+        assert list(offered(cell)) == wanted
+    finally:
+        session.close()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
 import wiro_nb
 from wiro_nb.errors import InputError
 from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs
+from wiro_nb.session.manager import Manager
 
 
 @pytest.mark.parametrize("limit", ["abc", float("nan"), float("inf"), -1, "", [1]])
@@ -39,20 +41,11 @@ def test_what_can_hold_no_run_is_refused(source: object) -> None:
         source_text(source)  # type: ignore[arg-type]
 
 
-def test_inputs_named_like_arguments_are_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
-    from wiro_nb.notebook.run import actions
-
-    asked: list[tuple[str, dict[str, object]]] = []
-
-    def start(model: str, values: dict[str, object], options: object) -> None:
-        asked.append((model, values))
-        raise InputError("enough")
-
-    monkeypatch.setattr(actions, "start", start)
-    for call in (
-        lambda: wiro_nb.run("a/b", model="large", inputs="x", **{"my name": "y"}),
-        lambda: wiro_nb.run("a/b", {"model": "large", "inputs": "x", "my name": "y"}),
+def test_inputs_named_like_arguments_are_inputs(sandbox: Any, point_at: Any, process_manager: Manager) -> None:
+    point_at(sandbox)
+    inputs = {"model": "large", "inputs": "x"}
+    for run in (
+        wiro_nb.run("sandbox/no-schema", **inputs),  # type: ignore[arg-type]
+        wiro_nb.run("sandbox/no-schema", inputs),
     ):
-        with pytest.raises(InputError, match="enough"):
-            call()
-    assert asked == [("a/b", {"model": "large", "inputs": "x", "my name": "y"})] * 2
+        assert dict(run.wait(60).parameters) == inputs

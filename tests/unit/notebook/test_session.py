@@ -12,6 +12,7 @@ import pytest
 
 from wiro_nb.config import Settings
 from wiro_nb.notebook.session import Preferences, Session, current_context
+from wiro_nb.session.manager import Manager
 
 
 def kernel_shell(content: dict[str, Any], **metadata: Any) -> Any:
@@ -70,11 +71,10 @@ def test_a_shell_without_a_kernel_is_a_terminal() -> None:
     assert current_context(SimpleNamespace(user_ns={"In": ["", "x"]}, execution_count=1)).kind == "terminal"
 
 
-def test_the_manager_gets_every_preference_that_is_one_of_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    manager = SimpleNamespace(settings=Settings(callbacks_per_s=3.0))
-    monkeypatch.setattr("wiro_nb.session.get_manager", lambda: manager)
+def test_the_manager_gets_every_preference_that_is_one_of_its_settings(process_manager: Manager) -> None:
+    process_manager.settings = Settings(callbacks_per_s=3.0)
     chosen = {"out_dir": "clips", "embed_record": False, "max_download_bytes": 5, "local_python": "/opt/python"}
     kernel = Session()
     kernel.preferences = Preferences(**chosen, budget_usd=Decimal(2))  # type: ignore[arg-type]
-    kernel.manager(choose=False)
-    assert manager.settings == Settings(**chosen, budget_usd=Decimal(2), callbacks_per_s=3.0)  # type: ignore[arg-type]
+    assert kernel.manager(choose=False) is process_manager
+    assert process_manager.settings == Settings(**chosen, budget_usd=Decimal(2), callbacks_per_s=3.0)  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.manager_tools import QUICK, VACE, WAN
+from wiro_nb.config import data_dir
 from wiro_nb.errors import BadRecord, InvalidFile, InvalidParameter, UnknownModel, UnknownRun
 from wiro_nb.execution.requests import Origin
 from wiro_nb.execution.run import Run
@@ -260,30 +261,29 @@ def test_a_model_the_service_does_not_have_says_where_it_was_made(manager: Manag
         replay.plan_rerun(manager, source)
 
 
-def test_changed_inputs_are_named_with_the_schema_of_the_time(
-    manager: Manager, own_folders: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = submit(manager)
+def test_changed_inputs_are_named_with_the_schema_of_the_time(manager: Manager, own_folders: Path) -> None:
+    made = submit(manager)
     present = find_bundled(WAN)
     assert present is not None
-    changed = tuple(
-        replace(item, default="99") if item.id == "steps" else item
-        for item in present.parameters
-        if item.id != "fps"
-    )
-    later = replace(present, parameters=changed)
-    monkeypatch.setattr(Manager, "schema", lambda self, model, insist=False: later)
-    plan = replay.plan_rerun(manager, find_source(manager, first.short_id))
+    assert made.record is not None
+    fps = next(item for item in present.parameters if item.id == "fps")
+    changed = [replace(item, default="99") if item.id == "steps" else item for item in present.parameters]
+    older = replace(present, parameters=(*changed, replace(fps, id="rate")))
+    catalogue.archive_schema(older, data_dir())
+    model = {**made.record["model"], "schema_sha256": older.sha256}
+    parameters = {**made.record["parameters"], "rate": "16"}
+    source = find_source(manager, forge(made, own_folders / "older", model=model, parameters=parameters))
+    plan = replay.plan_rerun(manager, source)
     assert {(item.parameter, item.kind) for item in plan.drift} == {
-        ("fps", "gone"),
+        ("rate", "gone"),
         ("steps", "default changed"),
     }
     with pytest.raises(InvalidParameter) as caught:
         send(manager, plan)
-    assert caught.value.hint == f"%wiro rerun {first.short_id} fps="
-    settled = replay.plan_rerun(manager, find_source(manager, first.short_id), {"fps": ""})
+    assert caught.value.hint.endswith(" rate=")
+    settled = replay.plan_rerun(manager, source, {"rate": ""})
     assert settled.prepared is not None
-    assert settled.prepared.parameters["steps"] == first.parameters["steps"]
+    assert settled.prepared.parameters["steps"] == made.parameters["steps"]
 
 
 def test_schemas_are_kept_by_hash_and_an_altered_one_is_not_believed(tmp_path: Path) -> None:

@@ -111,14 +111,16 @@ def test_a_thousand_tasks_and_sockets_at_once(new_caller: Callable[..., Any]) ->
     assert [task["billed_usd"] for task in audit["tasks"]] == ["0.010000000000"] * count
 
 
-def test_a_model_that_the_engine_cannot_run_is_refused_before_a_task_exists(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(InstantEngine, "unavailable", lambda self, model: f"{model} needs 24 GB, found 8.")
+class _SmallMachine(InstantEngine):
+    def unavailable(self, model: str) -> str | None:
+        return f"{model} needs 24 GB, found 8."
+
+
+def test_a_model_that_the_engine_cannot_run_is_refused_before_a_task_exists(tmp_path: Path) -> None:
 
     async def run() -> None:
         store = Store(tmp_path / "sandbox.sqlite", Decimal(10))
-        app = Service(INSTANT, store, Faults(), tmp_path, 1).app
+        app = Service(INSTANT | {"image": _SmallMachine()}, store, Faults(), tmp_path, 1).app
         transport, headers = httpx2.ASGITransport(app), {"x-api-key": str(store.meta("key_only_api_key"))}
         async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             answer = await client.post("/v1/Run/sandbox/image", json={"prompt": "x"}, headers=headers)

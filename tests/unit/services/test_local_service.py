@@ -13,19 +13,14 @@ from wiro_nb.errors import ConfigError, NotAccessible
 from wiro_nb.formatting import describe_cost
 from wiro_nb.ledger.state import RunState
 from wiro_nb.presentation.run import run_text
-from wiro_nb.services import LOCAL_ARGUMENTS
 
 QUICKLY = ("--engine", "instant", "--speed", "20")
-
-
-def test_the_service_local_runs_the_models_of_this_machine() -> None:
-    assert LOCAL_ARGUMENTS == ("--engine", "diffusers")
 
 
 def test_local_has_a_process_and_records_of_its_own_and_the_sandbox_answers_none_of_its_requests(
     make_manager: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("wiro_nb.services.LOCAL_ARGUMENTS", QUICKLY)
+    monkeypatch.setenv("WIRO_LOCAL_OPTIONS", " ".join(QUICKLY))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.delenv("WIRO_LOCAL_WEIGHTS", raising=False)
     manager = make_manager(service="sandbox", sandbox_arguments=QUICKLY)
@@ -50,7 +45,6 @@ def test_local_has_a_process_and_records_of_its_own_and_the_sandbox_answers_none
 def test_the_interpreter_and_further_options_reach_the_process(
     make_manager: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("wiro_nb.services.LOCAL_ARGUMENTS", ("--engine", "nonsense"))
     seen = tmp_path / "seen"
     home = tmp_path / "home"
     home.mkdir()
@@ -58,13 +52,13 @@ def test_the_interpreter_and_further_options_reach_the_process(
         f"import sys, pathlib; pathlib.Path({str(seen)!r}).write_text(' '.join(sys.orig_argv[-12:]))"
     )
     monkeypatch.setenv("PYTHONPATH", str(home))
-    monkeypatch.setenv("WIRO_LOCAL_OPTIONS", "--ray auto --workers 2")
+    monkeypatch.setenv("WIRO_LOCAL_OPTIONS", "--ray auto --engine nonsense")
     manager = make_manager(service="local", settings=Settings(local_python="/opt/torch/bin/python"))
     # It says so at once: a service that ends as it starts is no outage to wait for.
     with pytest.raises(ConfigError, match="the service local did not start") as caught:
         submit(manager).wait(20)
     assert any("nonsense" in line for line in caught.value.details)
-    assert "--engine nonsense --python /opt/torch/bin/python --ray auto --workers 2" in seen.read_text()
+    assert "--engine diffusers --python /opt/torch/bin/python --ray auto --engine nonsense" in seen.read_text()
 
 
 def test_a_model_whose_weights_are_not_here_is_refused_with_the_command_that_downloads_them(

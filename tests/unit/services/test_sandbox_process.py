@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
 import subprocess
@@ -59,8 +58,7 @@ def test_a_sandbox_that_does_not_start_shows_the_end_of_its_log(tmp_path: Path) 
 
 
 def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "uvicorn" else real(name))
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
     with pytest.raises(MissingExtra) as caught:
         MissingExtra.require("the sandbox", "sandbox", *NEEDED)
     assert caught.value.package == "uvicorn"

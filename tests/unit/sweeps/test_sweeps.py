@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import io
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -272,14 +272,7 @@ def test_the_best_is_one_run_and_survives_a_restart(
 
 def test_a_table_needs_pandas_and_says_so(manager: Manager, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep = start(manager, {"seed": "51..51"}).wait(DEADLINE_S)
-    real = importlib.import_module
-
-    def without_pandas(name: str, *rest: Any) -> Any:
-        if name == "pandas":
-            raise ImportError(name)
-        return real(name, *rest)
-
-    monkeypatch.setattr(importlib, "import_module", without_pandas)
+    monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(MissingExtra, match="pandas"):
         sweep.to_pandas()
 

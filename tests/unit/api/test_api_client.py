@@ -14,6 +14,7 @@ import pytest
 from tests.unit.api.servers import SUBMITTED, TOKEN, assert_no_secret, service_at
 from wiro_nb.api.answers import Task
 from wiro_nb.api.client import MAX_TRIES, WiroClient
+from wiro_nb.api.transport import LARGEST_ANSWER_BYTES
 from wiro_nb.errors import (
     ApiError,
     AuthRejected,
@@ -245,9 +246,8 @@ def test_a_model_without_owner_is_refused_and_one_the_service_does_not_have_is_n
         Script({"result": True, "tool": []}).play(lambda client: client.tool_detail("wiro/animate-diff"))
 
 
-def test_an_answer_too_large_to_be_one_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wiro_nb.api.transport.LARGEST_ANSWER_BYTES", 1000)
-    script = Script((200, {}, b"{" + b" " * 2000 + b"}"))
+def test_an_answer_too_large_to_be_one_is_dropped() -> None:
+    script = Script((200, {}, b"{" + b" " * LARGEST_ANSWER_BYTES + b"}"))
     with pytest.raises(BadAnswer) as caught:
         script.play(run)
     assert caught.value.ambiguous is True

@@ -195,11 +195,7 @@ def test_pauses_grow_are_jittered_and_bounded() -> None:
     assert list(islice(jittered_delays(lambda: 1.0, first_s=1, longest_s=5), 4)) == [1.0, 2.0, 4.0, 5.0]
 
 
-def test_a_server_that_accepts_and_hangs_up_at_once_is_not_hammered(
-    monkeypatch: pytest.MonkeyPatch, pauses: list[float]
-) -> None:
-    monkeypatch.setattr(events_module.random, "random", lambda: 1.0)
-
+def test_a_server_that_accepts_and_hangs_up_at_once_is_not_hammered(pauses: list[float]) -> None:
     async def scenario() -> None:
         async def hang_up(connection: ServerConnection) -> None:
             await connection.close()
@@ -211,7 +207,7 @@ def test_a_server_that_accepts_and_hangs_up_at_once_is_not_hammered(
             await reader.stop()
 
     play(scenario)
-    assert pauses[:4] == [0.5, 1.0, 2.0, 4.0]
+    assert all(whole / 2 <= pause <= whole for pause, whole in zip(pauses[:4], (0.5, 1, 2, 4), strict=True))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -81,15 +82,20 @@ def test_a_run_without_a_clip_here_is_refused(manager: Manager) -> None:
         plan_extension(manager, run, {}, model=VACE, at_s=0.5)
 
 
+@pytest.fixture
+def closed_session(manager: Manager) -> Iterator[None]:
+    """What the magics made is closed with the test."""
+    yield
+    session.close()
+
+
+@pytest.mark.usefixtures("closed_session")
 def test_a_recorded_list_is_one_value_and_a_repeated_setting_is_refused(
-    manager: Manager, monkeypatch: pytest.MonkeyPatch
+    manager: Manager, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(type(session), "manager", lambda self: manager)
-    published: list[Any] = []
-    monkeypatch.setattr(handlers, "publish", published.append)
     clip = "sandbox/plain-clip"
     run = manager.submit(manager.prepare(clip, {"prompt": "a cat", "path": [0, 1]})).wait(60)
     assert handlers.call_line(f"extend {run.short_id} --dry-run") is None
-    assert "path" in published[0].text
+    assert "path" in capsys.readouterr().out
     with pytest.raises(UsageError, match="path is given 2 times"):
         handlers.call_line(f"extend {run.short_id} path=[0] path=[1] --dry-run")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import av
 import numpy as np
@@ -194,8 +195,9 @@ def test_each_release_of_pyav_is_asked_only_what_it_knows(
         asked.append(options)
         return real(path)
 
-    monkeypatch.setattr(av, "open", open_file)
-    monkeypatch.setattr(av, "__version__", version)
+    release = ModuleType("av")
+    vars(release).update(vars(av), open=open_file, __version__=version)
+    monkeypatch.setitem(sys.modules, "av", release)
     assert decode.make_poster(clip) is not None
     assert asked == [{} if version.startswith("19") else {"metadata_errors": "replace"}]
 

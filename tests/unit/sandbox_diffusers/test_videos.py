@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from wiro_nb.sandbox.engines import EngineError, Job, Progress, Result
-from wiro_nb.sandbox.engines.diffusers import videos
 from wiro_nb.sandbox.engines.diffusers.videos import VideosEngine
 
 TI2V, VACE = "Wan-AI/Wan2.2-TI2V-5B-text-to-video", "pruna/vace"
@@ -70,8 +69,7 @@ class Server:
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr(videos, "_POLL_S", 0.01)
+def server() -> Iterator[Server]:
     made = Server()
     yield made
     made.close()
@@ -81,7 +79,7 @@ async def run(url: str, folder: Path, model: str, steps: list[Progress], **param
     async def report(progress: Progress) -> None:
         steps.append(progress)
 
-    return await VideosEngine(url).run(Job(model, "clip", parameters, {}, folder), report)
+    return await VideosEngine(url, poll_s=0.01).run(Job(model, "clip", parameters, {}, folder), report)
 
 
 def test_a_run_is_forwarded_and_the_record_says_what_is_not_known(server: Server, tmp_path: Path) -> None:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["VideosEngine"]
 
 _ADAPTERS = ("wan_ti2v", "wan_vace")
-_POLL_S = 0.5
 _TIMEOUT_S = 60.0
 _UNKNOWN = "unknown: the server does not say"
 
@@ -35,12 +34,14 @@ class VideosEngine(Engine):
 
     Args:
         url: `http://host:port`, without `/v1`.
+        poll_s: Seconds between two looks at a job.
     """
 
     name = "videos"
     is_placeholder = False
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, poll_s: float = 0.5) -> None:
+        self._poll_s = poll_s
         self._url = url.rstrip("/").removesuffix("/v1")
         self._models = [model for model in local_models.models() if model.adapter in _ADAPTERS]
         self.schemas = tuple(schema_of(model) for model in self._models) or None
@@ -94,7 +95,7 @@ class VideosEngine(Engine):
             while (status := video.get("status")) not in ("completed", "failed"):
                 if status == "in_progress":
                     await report(Progress("generate", int(video.get("progress") or 0), 100, notes=notes))
-                await asyncio.sleep(_POLL_S)
+                await asyncio.sleep(self._poll_s)
                 video = _read(await client.get(path))
             if status == "failed":
                 raise EngineError(f"The server could not make it: {_reason(video)}")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
     from wiro_nb.films import Film
     from wiro_nb.notebook.account import budget, login, logout, set_budget, spent, status, use
+    from wiro_nb.notebook.extension import load_ipython_extension, unload_ipython_extension
     from wiro_nb.notebook.film.actions import film, join
     from wiro_nb.notebook.form.controller import form
     from wiro_nb.notebook.models import info, models
@@ -71,6 +72,7 @@ _MODULES = {
     "wiro_nb.notebook.account": "budget login logout set_budget spent status use",
     "wiro_nb.notebook.models": "info models",
     "wiro_nb.notebook.reproduce": "compare rerun verify",
+    "wiro_nb.notebook.extension": "load_ipython_extension unload_ipython_extension",
     "wiro_nb.notebook.film.actions": "film join",
     "wiro_nb.notebook.form.controller": "form",
     "wiro_nb.notebook.run.actions": "attach cancel download extend forget last run show wait",
@@ -91,17 +93,3 @@ if not TYPE_CHECKING:  # a checker that saw it would accept every misspelt name
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-def load_ipython_extension(ipython: Any) -> None:
-    """Called by `%load_ext wiro_nb`."""
-    from wiro_nb.notebook.extension import load
-
-    load(ipython)
-
-
-def unload_ipython_extension(ipython: Any) -> None:
-    """Called by `%unload_ext wiro_nb`."""
-    from wiro_nb.notebook.extension import unload
-
-    unload(ipython)

@@ -42,8 +42,8 @@ def missing_widgets_hint() -> str | None:
     return None if enabled else HINT
 
 
-def load(shell: Any) -> None:
-    """Registers magics and completion, and resumes this notebook's unfinished runs.
+def load_ipython_extension(shell: Any) -> None:
+    """Registers magics and completion, and resumes this notebook's unfinished runs: `%load_ext wiro_nb`.
 
     Args:
         shell: The IPython shell.
@@ -58,8 +58,8 @@ def load(shell: Any) -> None:
         show_messages([hint])
 
 
-def unload(shell: Any) -> None:
-    """Removes everything from the shell and closes the manager; finished outputs stay as they are."""
+def unload_ipython_extension(shell: Any) -> None:
+    """Removes all that from the shell and closes the manager; finished outputs stay: `%unload_ext wiro_nb`."""
     magics = _find_magics(shell)
     if magics is None:
         return

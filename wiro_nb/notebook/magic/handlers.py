@@ -29,9 +29,9 @@ from wiro_nb.notebook.session import current_context, current_shell, find_run, s
 from wiro_nb.notebook.sweep.rendering import preview_sweep
 from wiro_nb.notebook.sweep.view import SweepView, make_plan, start
 from wiro_nb.presentation.command_table import CELL, COMMANDS, FILM, SHOT, Command, find_command
-from wiro_nb.presentation.html import code, command, h, join, line, name_table
+from wiro_nb.presentation.html import code, join, line, name_table
 from wiro_nb.presentation.models import preview_rerun, preview_run
-from wiro_nb.presentation.output import Block, Output, compose, message
+from wiro_nb.presentation.output import Block, Output, compose, heading, message, next_steps, text_table
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.session.prices import confirm_total
 from wiro_nb.session.submission import Batch
@@ -131,9 +131,9 @@ def _run(parsed: Parsed, schema: ModelSchema, values: Mapping[str, Any]) -> Any:
             fail(f"{name} is given {count} times; it takes one value")
     if parsed.listed("sweep"):
         return _sweep(parsed, schema, values)
-    stray = next((name for name in ("zip", "yes") if parsed.has(name)), None)
-    if stray is not None:
-        fail(f"--{stray} belongs to a sweep: --sweep seed=1..6")
+    for name in ("zip", "yes"):
+        if parsed.has(name):
+            fail(f"--{name} belongs to a sweep: --sweep seed=1..6")
     if parsed.has("dry_run"):
         manager, origin = session.manager(), origin_of(current_context(), "magic")
         publish(preview_run(manager, Batch([manager.prepare(schema.slug, values, origin=origin)], origin)))
@@ -283,10 +283,8 @@ def _attach(parsed: Parsed) -> Any:
 
 
 def _budget(parsed: Parsed) -> Any:
-    text = parsed.arguments.get("USD")
-    if text is None:
-        return account.budget()
-    return account.set_budget(None if text.lower() == "none" else text)
+    usd = parsed.arguments.get("USD")
+    return account.budget() if usd is None else account.set_budget(None if usd.lower() == "none" else usd)
 
 
 def _help(parsed: Parsed) -> Any:
@@ -331,28 +329,14 @@ HANDLERS: dict[str, Callable[[Parsed], Any]] = {
 
 def help_output(about: Command | None = None) -> Output:
     """Returns the list of commands, or everything about one."""
+    head, rows = heading("Commands"), [(item.title, item.summary) for item in (CELL, FILM, *COMMANDS)]
+    more = ("%wiro help COMMAND", "for everything about one")
     if about is not None:
-        return _one_command(about)
-    listed = (CELL, FILM, *COMMANDS)
-    width = max(len(item.title) for item in listed)
-    shown = join(h("b", "Commands"), name_table((code(item.title), item.summary) for item in listed))
-    lines = (f"  {item.title:<{width}}  {item.summary}" for item in listed)
-    more = "%wiro help COMMAND"
-    return compose(
-        Block(shown, ("wiro: commands", *lines)),
-        Block(line("More about one: ", command(more)), (f"  next: {more}",)),
-    )
-
-
-def _one_command(about: Command) -> Output:
-    what = "a setting of the model; quotes around values with spaces, name={expression} for a Python value"
-    values = [("name=value", what)] if about.takes_values else []
-    arguments, flags = ([(item.typed, item.help) for item in items] for items in (about.arguments, about.flags))
-    rows = [*arguments, *values, *flags]
-    head = join(code(about.usage), line(about.summary))
+        lines = (f"wiro: {about.usage}", f"  {about.summary}")
+        head, more = Block(join(code(about.usage), line(about.summary)), lines), (about.example, "for example")
+        what = "a setting of the model; quotes around values with spaces, name={expression} for a Python value"
+        rows = [(item.typed, item.help) for item in about.arguments]
+        rows += [("name=value", what)] if about.takes_values else []
+        rows += [(item.typed, item.help) for item in about.flags]
     table = name_table((code(name), text) for name, text in rows) if rows else join()
-    return compose(
-        Block(head, (f"wiro: {about.usage}", f"  {about.summary}")),
-        Block(table, tuple(f"  {name}: {text}" for name, text in rows)),
-        Block(line("For example: ", command(about.example)), (f"  next: {about.example}",)),
-    )
+    return compose(head, Block(table, text_table(rows)), next_steps(more))

@@ -1,4 +1,4 @@
-"""Sends signed requests with httpx2 and translates its exceptions.
+"""Sends signed requests and uploads with httpx2, streams output files, and translates its exceptions.
 
 The exceptions tell whether a byte of the request may have left. A connection that was never made is
 `ConnectFailed`; any later failure is ambiguous, a reset of a kept-alive connection included, because the service
@@ -10,28 +10,43 @@ from __future__ import annotations
 
 import asyncio
 import json as json_module
+import re
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+from urllib.parse import urljoin
 
 from wiro_nb.api import Service, auth_headers, nonces
 from wiro_nb.api.envelope import read_date, read_envelope
-from wiro_nb.api.files import read_pieces
-from wiro_nb.errors import BadAnswer, ConfigError, ConnectFailed, InputError, StreamLost, TimedOut, WiroError
+from wiro_nb.errors import (
+    BadAnswer,
+    ConfigError,
+    ConnectFailed,
+    DownloadFailed,
+    InputError,
+    StreamLost,
+    TimedOut,
+    WiroError,
+)
+from wiro_nb.json_values import as_whole
 
 if TYPE_CHECKING:
     import httpx2
 
-    from wiro_nb.api.files import Upload
+    from wiro_nb.api.client import Upload
 
 LARGEST_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_DOWNLOADS = 8
+MAX_REDIRECTS = 5
 _CONNECT_TIMEOUT_S = 10.0
 _KEEPALIVE_S = 30.0
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
 _T = TypeVar("_T")
+OnProgress = Callable[[int, int | None], None]
 
 
 def jittered_delays(
@@ -50,6 +65,41 @@ def jittered_delays(
     while True:
         yield span * (0.5 + 0.5 * random())
         span = min(span * 2, longest_s)
+
+
+class FileStream:
+    """An open download.
+
+    Attributes:
+        status: 200 (whole file), 206 (from `start` on), 416 (`start` is past the end), or the 4xx or 5xx
+            with which the host refused: then the body is not the file.
+        start: Offset of the first byte of the body; 0 when the host ignored the range, -1 when it is unreadable.
+        total_bytes: Size of the whole file, None when the host does not say.
+    """
+
+    def __init__(self, status: int, headers: Mapping[str, str], pieces: AsyncIterator[bytes]) -> None:
+        self.status = status
+        self.start, self.total_bytes = _read_extent(status, headers)
+        self._pieces = pieces
+
+    async def aiter_bytes(self) -> AsyncIterator[bytes]:
+        """Yields the file's bytes as they arrive; nothing unless the status is 200 or 206.
+
+        Raises:
+            TimedOut, StreamLost: The body broke off; start again from the bytes that came.
+        """
+        if self.status in (200, 206):
+            async for piece in self._pieces:
+                yield piece
+
+
+def _read_extent(status: int, headers: Mapping[str, str]) -> tuple[int, int | None]:
+    found = _CONTENT_RANGE.fullmatch(headers.get("content-range", "").strip())
+    if status in (206, 416):
+        start = as_whole(found[1]) if found and found[1] else 0
+        return (-1 if start is None else start), as_whole(found[3]) if found else None
+    encoded = headers.get("content-encoding", "identity") != "identity"
+    return 0, None if encoded else as_whole(headers.get("content-length"))
 
 
 class HttpTransport:
@@ -138,8 +188,7 @@ class HttpTransport:
                     values, parts = await asyncio.to_thread(files.enter_context, upload.open())
                     encoded = self._api.build_request("POST", url, data=values, files=parts)
                     headers = {name: encoded.headers[name] for name in ("content-type", "content-length")}
-                    pieces = read_pieces(encoded.stream, int(headers["content-length"]), upload.on_progress)
-                    content = self._put_off(deadline, pieces)
+                    content = self._read_pieces(encoded, upload.on_progress, deadline)
                     request = self._api.build_request("POST", url, content=content, headers=headers)
                 response = await self._api.send(request, stream=True)
             try:
@@ -158,31 +207,72 @@ class HttpTransport:
             self.clock_lead = date - now
         return response, bytes(body)
 
-    async def _put_off(self, deadline: asyncio.Timeout, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """Yields the pieces of an upload; each gives the request its whole time again."""
-        async for piece in pieces:
-            deadline.reschedule(asyncio.get_running_loop().time() + self.timeout_s * 2)
-            yield piece
-
-    async def get_file(self, url: str, headers: Mapping[str, str]) -> httpx2.Response:
-        """Sends one GET without credentials and without following redirects; the body is not read yet.
+    async def _read_pieces(
+        self, encoded: httpx2.Request, on_progress: OnProgress | None, deadline: asyncio.Timeout
+    ) -> AsyncIterator[bytes]:
+        """Yields an encoded body, read in a thread; each piece gives the request its whole time again.
 
         Raises:
-            ConnectFailed, ConfigError, TimedOut, StreamLost: No answer came.
+            StreamLost: A file became unreadable or shorter meanwhile; the request is then incomplete.
         """
-        return await self._translating(self._get(url, headers))
+        pieces, sent = iter(cast("Iterable[bytes]", encoded.stream)), 0
+        total_bytes = int(encoded.headers["content-length"])
+        while (piece := await asyncio.to_thread(_next_piece, pieces)) is not None:
+            deadline.reschedule(asyncio.get_running_loop().time() + self.timeout_s * 2)
+            yield piece
+            sent += len(piece)
+            if on_progress is not None:
+                try:
+                    on_progress(sent, total_bytes)
+                except Exception:
+                    on_progress = None
+        if sent < total_bytes:
+            raise StreamLost(
+                "A file became shorter or unreadable while it was sent.", hint="run it again", ambiguous=True
+            )
+
+    @asynccontextmanager
+    async def stream_file(self, url: str, start: int) -> AsyncIterator[FileStream]:
+        """Opens a file of the service from byte `start` on, following at most five redirects.
+
+        Raises:
+            DownloadFailed: The address or a redirect is not one of the service's, or the host sent something
+                else than what was asked for. Fields `url`, `reason` ("host", "redirects", "status", "range"),
+                `status`. A host that refuses (4xx, 5xx) raises nothing: check the stream's `status`.
+            ConnectFailed, TimedOut, StreamLost: No answer came.
+        """
+        response = await self._follow(url, {"range": f"bytes={start}-"} if start else {})
+        try:
+            file = FileStream(response.status_code, response.headers, self._read_file(response))
+            if file.status < 400 and file.status not in (200, 206):
+                raise _failed(url, "status", f"the host answered with HTTP {file.status}", file.status)
+            if file.status == 206 and file.start != start:
+                raise _failed(url, "range", "the host sent another part than the one asked for", file.status)
+            yield file
+        finally:
+            await response.aclose()
+
+    async def _follow(self, url: str, headers: Mapping[str, str]) -> httpx2.Response:
+        """Returns the answer that the redirects lead to; each address is checked before it is asked."""
+        for _ in range(MAX_REDIRECTS + 1):
+            if not self.service.allows_file_url(url):
+                raise _failed(url, "host", f"its address is not one of {self.service.host or 'the service'}")
+            response = await self._translating(self._get(url, headers))
+            if response.status_code not in _REDIRECTS or "location" not in response.headers:
+                return response
+            await response.aclose()
+            try:
+                url = urljoin(url, response.headers["location"])
+            except ValueError:
+                raise _failed(url, "host", "it was redirected to an address that cannot be read") from None
+        raise _failed(url, "redirects", f"it was redirected more than {MAX_REDIRECTS} times")
 
     async def _get(self, url: str, headers: Mapping[str, str]) -> httpx2.Response:
         request = self._files.build_request("GET", url, headers={**headers, "accept-encoding": "identity"})
         async with asyncio.timeout(self.timeout_s * 2):
             return await self._files.send(request, stream=True)
 
-    async def read_file(self, response: httpx2.Response) -> AsyncIterator[bytes]:
-        """Yields the body as it arrives, undecoded.
-
-        Raises:
-            TimedOut, StreamLost: The body broke off.
-        """
+    async def _read_file(self, response: httpx2.Response) -> AsyncIterator[bytes]:
         pieces = response.aiter_raw()
         while (piece := await self._translating(anext(pieces, None))) is not None:
             yield piece
@@ -228,6 +318,20 @@ def _make_ssl_context(service: Service) -> ssl.SSLContext:
     if service.base_url.startswith("https:"):
         return httpx2.create_ssl_context()
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts no certificate; plain http needs none
+
+
+def _failed(url: str, reason: str, problem: str, status: int | None = None) -> DownloadFailed:
+    name = url.partition("?")[0].partition("#")[0].rpartition("/")[2][-100:] or "the file"
+    return DownloadFailed(
+        f"{name} was not fetched: {problem}.", url=url, reason=reason, run_id=None, status=status
+    )
+
+
+def _next_piece(pieces: Iterator[bytes]) -> bytes | None:
+    try:
+        return next(pieces, None)
+    except OSError:  # the caller notices the missing rest by its length
+        return None
 
 
 def _write_json(body: Mapping[str, Any]) -> bytes:

@@ -165,7 +165,7 @@ def prepare_shot(manager: Manager, shot: Shot, source: Run | None, origin: Origi
         if shot.source:
             picture = require_picture_input(manager, schema)
             values[picture] = _PLACEHOLDER_PNG if source is None else f"{RUN_PREFIX}{source.id}#{shot.frame}"
-        return manager.prepare(schema.slug, values, origin=origin)
+        return manager.prepare(schema, values, origin=origin)
     except InputError as error:
         raise type(error)(
             f"shot {shot.name}: {error.message}", hint=error.hint, details=error.details, **error.fields

@@ -298,7 +298,7 @@ def plan_rerun(
     replay = replace(replay, notes=(*replay.notes, *weights_notes(source.record, manager.service_name)))
     if not replay.is_ready:
         return replay
-    return check_prepared(replay, manager.prepare(schema.slug, replay.values, origin=origin))
+    return check_prepared(replay, manager.prepare(schema, replay.values, origin=origin))
 
 
 def plan_source(

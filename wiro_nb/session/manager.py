@@ -101,18 +101,20 @@ class Manager:
         """Lists models of the service that fit; the bundled ones when it cannot be asked."""
         return self._ask(self.services.catalogue().models(query, categories, limit))
 
-    def prepare(self, model: str, values: Mapping[str, object], *, origin: Origin | None = None) -> Prepared:
+    def prepare(
+        self, model: str | ModelSchema, values: Mapping[str, object], *, origin: Origin | None = None
+    ) -> Prepared:
         """Types values by the model's inputs; what cannot be used is refused before anything is sent.
 
         Args:
-            model: "owner/name".
+            model: "owner/name", or the model's inputs.
             values: By input: text or Python values. Files may be paths, URLs, bytes, PIL images, arrays, runs.
             origin: Whose notebook relative paths start from; None: the process's folder.
 
         Raises:
             UnknownModel, InvalidParameter, InvalidFile.
         """
-        schema = self.schema(model)
+        schema = model if isinstance(model, ModelSchema) else self.schema(model)
         folder = origin.folder if origin is not None else None
         return prepare(schema, resolve_inputs(schema, values, find_run=self.get, folder=folder))
 

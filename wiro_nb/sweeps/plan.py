@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from wiro_nb.api.pricing import Estimate
 from wiro_nb.errors import InputError, InvalidParameter, WiroError
-from wiro_nb.execution.requests import Origin, resolve_inputs
+from wiro_nb.execution.requests import Origin
 from wiro_nb.execution.run import Run
 from wiro_nb.schema import request_sha256
 from wiro_nb.schema.types import ModelSchema
-from wiro_nb.schema.values import Prepared, prepare
+from wiro_nb.schema.values import Prepared
 from wiro_nb.session.prices import add_up, format_total
 from wiro_nb.session.submission import Batch
 from wiro_nb.sweeps.axes import (
@@ -98,28 +98,24 @@ def plan_sweep(
     schema = manager.schema(model)
     given = [make_axis(name, values) for name, values in grid.items()] if isinstance(grid, Mapping) else grid
     axes = check_axes(schema, given, fixed, zipped=zipped)
-    folder = origin.folder
-
-    def resolve(values: Mapping[str, object]) -> dict[str, object]:
-        return resolve_inputs(schema, values, find_run=manager.get, folder=folder)
-
-    shared = resolve(fixed)
     count = count_points(axes, zipped=zipped)
     if count > MOST_POINTS:
-        raise _too_large(manager, schema, count, {**shared, **resolve(first_point(axes))})
-    points, requests, notes = _prepare_points(schema, list_points(axes, zipped=zipped), shared, resolve)
-    identities = [request_sha256(request) for request in requests]
-    sweep_id = _identify(manager.service_name, origin.notebook, identities)
+        raise _too_large(manager, manager.prepare(schema, {**fixed, **first_point(axes)}, origin=origin), count)
+    points = list_points(axes, zipped=zipped)
+    prepared = _prepare_points(manager, schema, points, fixed, origin)
+    requests = [request for _, request in prepared]
+    sweep_id = _identify(manager.service_name, origin.notebook, [request_sha256(request) for request in requests])
     batch = Batch(requests, origin, sweep_id=sweep_id, fresh=fresh)
     made = {position: run for position, run in enumerate(manager.find_made(batch)) if run is not None}
     missing = [request for position, request in enumerate(requests) if position not in made]
+    notes = ["Points that ask for the very same thing are run once."] if len(requests) < len(points) else []
     return SweepPlan(
         sweep_id,
         schema,
         tuple(axes),
         zipped,
         dict(fixed),
-        tuple(points),
+        tuple(point for point, _ in prepared),
         batch,
         made,
         add_up(manager.prices.forecast(missing)),
@@ -129,53 +125,45 @@ def plan_sweep(
 
 
 def _prepare_points(
+    manager: Manager,
     schema: ModelSchema,
     points: Sequence[dict[str, object]],
-    shared: dict[str, object],
-    resolve: Callable[[Mapping[str, object]], dict[str, object]],
-) -> tuple[list[dict[str, object]], list[Prepared], list[str]]:
-    """Types every point by the schema. Two points that ask for the very same thing become one."""
-    requests: list[Prepared] = []
-    unique: list[dict[str, object]] = []
-    problems: dict[str, tuple[InvalidParameter, int]] = {}
-    seen: set[str] = set()
-    notes: list[str] = []
-    shared = dict(shared)
+    fixed: Mapping[str, object],
+    origin: Origin,
+) -> list[tuple[dict[str, object], Prepared]]:
+    """Returns each point with its request. Two points that ask for the very same thing become one."""
+    found: dict[str, tuple[dict[str, object], Prepared]] = {}
+    problems: dict[str, list[InvalidParameter]] = {}
+    shared = dict(fixed)
     for point in points:
         try:
-            request = prepare(schema, {**shared, **resolve(point)})
+            request = manager.prepare(schema, {**shared, **point}, origin=origin)
         except InvalidParameter as error:
-            first = problems.get(error.message)
-            problems[error.message] = (error, 1 + (first[1] if first else 0))
+            problems.setdefault(error.message, []).append(error)
             continue
         # Files that all points share are read and hashed once.
         shared.update({name: list(files) for name, files in request.files.items() if name in shared})
-        identity = request_sha256(request)
         is_drawn = request.seed is not None and not request.seed.pinned
-        if identity in seen and not is_drawn:
-            notes.append("Points that ask for the very same thing are run once.")
-            continue
-        seen.add(identity)
-        unique.append(point)
-        requests.append(request)
+        place = f" {len(found)}" if is_drawn else ""  # a drawn seed makes each of them another
+        found.setdefault(f"{request_sha256(request)}{place}", (point, request))
     if problems:
-        raise _not_fitting(problems, len(points))
-    return unique, requests, notes
+        raise _not_fitting(list(problems.values()), len(points))
+    return list(found.values())
 
 
-def _not_fitting(problems: Mapping[str, tuple[InvalidParameter, int]], count: int) -> WiroError:
-    error, first_count = next(iter(problems.values()))
-    more = [f"{message} ({number} of {count:,} points)" for message, (_, number) in list(problems.items())[1:6]]
+def _not_fitting(problems: Sequence[Sequence[InvalidParameter]], count: int) -> WiroError:
+    (error, *same), *others = problems
+    more = [f"{other[0].message} ({len(other):,} of {count:,} points)" for other in others[:5]]
     return type(error)(
         error.message,
         hint=error.hint,
-        details=[f"This concerns {first_count:,} of the {count:,} points of the sweep.", *error.details, *more],
+        details=[f"This concerns {len(same) + 1:,} of the {count:,} points of the sweep.", *error.details, *more],
         **error.fields,
     )
 
 
-def _too_large(manager: Manager, schema: ModelSchema, count: int, values: Mapping[str, object]) -> InputError:
-    one = manager.prices.estimate(prepare(schema, values))
+def _too_large(manager: Manager, first: Prepared, count: int) -> InputError:
+    one = manager.prices.estimate(first)
     high_usd = None if one.high_usd is None else one.high_usd * count
     together = replace(one, low_usd=one.low_usd * count, high_usd=high_usd)
     price = format_total(together, manager.choice.free_label)

@@ -136,7 +136,7 @@ def _run(parsed: Parsed, schema: ModelSchema, values: Mapping[str, Any]) -> Any:
             fail(f"--{name} belongs to a sweep: --sweep seed=1..6")
     if parsed.has("dry_run"):
         manager, origin = session.manager(), origin_of(current_context(), "magic")
-        publish(preview_run(manager, Batch([manager.prepare(schema.slug, values, origin=origin)], origin)))
+        publish(preview_run(manager, Batch([manager.prepare(schema, values, origin=origin)], origin)))
         return None
     return _show(RunView(actions.start(schema.slug, values, _submit_options(parsed))), parsed)
 

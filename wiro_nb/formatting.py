@@ -183,12 +183,9 @@ def format_size(size_bytes: int | None) -> str:
         return ""
     if size_bytes < _KB:
         return f"{size_bytes} bytes"
-    value = size_bytes / _KB
-    for unit in ("KB", "MB"):
-        if value < _KB:
-            return f"{value:.0f} {unit}" if unit == "KB" or value >= 100 else f"{value:.1f} {unit}"
-        value /= _KB
-    return f"{value:.1f} GB"
+    power, unit = next(found for found in ((3, "GB"), (2, "MB"), (1, "KB")) if size_bytes >= _KB ** found[0])
+    value = size_bytes / _KB**power
+    return f"{value:.0f} {unit}" if power == 1 or (power == 2 and value >= 100) else f"{value:.1f} {unit}"
 
 
 def format_number(value: float) -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 POSTER_WIDTH = 416
+THUMB_BYTES, THUMB_WIDTH = 5_000, 208
 POSTER_BYTES = 8 * 1024
 _HEAD_BYTES = 4096
 _FRAMES_TRIED = 48
@@ -81,8 +82,8 @@ def make_poster(path: Path, max_bytes: int = POSTER_BYTES) -> bytes | None:
         return None
 
 
-def shrink_poster(poster: bytes, max_bytes: int, width: int) -> bytes:
-    """Returns a poster as a smaller JPEG; the poster itself where Pillow is missing or cannot read it."""
+def make_thumb(poster: bytes, max_bytes: int = THUMB_BYTES, width: int = THUMB_WIDTH) -> bytes:
+    """Returns a poster shrunk for a page of many; the poster itself where Pillow is missing or cannot read it."""
     try:
         from PIL import Image
 

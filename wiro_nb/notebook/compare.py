@@ -13,9 +13,10 @@ from wiro_nb.errors import InputError
 from wiro_nb.execution.run import Run
 from wiro_nb.formatting import describe_cost, format_count, format_duration, status_of
 from wiro_nb.ledger.state import Snapshot
+from wiro_nb.media.decode import make_thumb
 from wiro_nb.notebook.display import with_view_of
 from wiro_nb.notebook.live import read_position
-from wiro_nb.notebook.run.display import clip_data, main_output, make_thumb, read_poster, rebase_outputs
+from wiro_nb.notebook.run.display import clip_data, main_output, read_poster, rebase_outputs
 from wiro_nb.notebook.session import current_context, session
 from wiro_nb.presentation.html import CARD, Child, Html, code, details, h, line, muted, table, url
 from wiro_nb.presentation.models import option_labels

@@ -52,9 +52,8 @@ def with_view_of(widget: Any, static: Output) -> Output:
         widget: A widget whose script calls `saveOnlyStatic`: the file then holds the static form alone.
         static: That form.
     """
-    rendered = widget._repr_mimebundle_()
-    data = rendered[0] if isinstance(rendered, tuple) else rendered
-    view = {kind: value for kind, value in (data or {}).items() if kind.startswith("application/vnd.jupyter")}
+    data, _metadata = widget._repr_mimebundle_()
+    view = {kind: value for kind, value in data.items() if kind.startswith("application/vnd.jupyter")}
     note = {"key": widget.view_key, "model_id": widget.model_id}
     return replace(static, view=view, metadata={**static.metadata, "wiro_view": note})
 

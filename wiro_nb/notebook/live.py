@@ -109,7 +109,7 @@ class LiveView(Generic[Handle]):
         self.unsubscribe: Callable[[], None] = lambda: None
         self._shown: Output | None = None
         self._is_scheduled = False
-        self._lock, self._timer_lock = threading.RLock(), threading.Lock()
+        self._lock = threading.RLock()
 
     @property
     def runs(self) -> Sequence[Run]:
@@ -173,10 +173,9 @@ class LiveView(Generic[Handle]):
 
     def schedule(self) -> None:
         """Schedules an update; changes in quick succession are shown together (any thread)."""
-        with self._timer_lock:
-            if self._is_scheduled or self.widget is None:
-                return
-            self._is_scheduled = True
+        if self._is_scheduled or self.widget is None:
+            return
+        self._is_scheduled = True
         timer = threading.Timer(_INTERVAL_S, self._flush)
         timer.daemon = True
         timer.start()

@@ -22,9 +22,8 @@ from wiro_nb.formatting import (
     shorten,
 )
 from wiro_nb.ledger.state import RunOutput
-from wiro_nb.media.decode import make_poster
+from wiro_nb.media.decode import make_poster, make_thumb
 from wiro_nb.notebook import display
-from wiro_nb.notebook.run.display import make_thumb
 from wiro_nb.notebook.session import current_context, session
 from wiro_nb.presentation.html import MUTED, Child, Html, file_link, h, join, line, muted, table, url
 from wiro_nb.presentation.output import Block, Displayable, Output, card, heading, paragraphs, status_dot

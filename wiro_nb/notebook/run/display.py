@@ -11,7 +11,6 @@ from typing import Any
 
 from wiro_nb.execution.run import Run
 from wiro_nb.ledger.state import RunOutput, Snapshot
-from wiro_nb.media.decode import shrink_poster
 from wiro_nb.notebook.session import current_context, session
 from wiro_nb.presentation.models import option_labels
 from wiro_nb.presentation.output import Output
@@ -21,7 +20,6 @@ from wiro_nb.presentation.run_list import FILE_GONE
 
 _POSTER_LIMIT_BYTES = 16_000
 _FALLBACK_FPS = 16.0
-_THUMB_WIDTH = 208
 
 
 def static_output(run: Run, notice: str = "") -> Output:
@@ -108,8 +106,3 @@ def read_poster(run: Run) -> bytes | None:
     """Returns the poster of a run's main output as JPEG, or None."""
     output = main_output(run.snapshot)
     return read_posters(run, run.snapshot).get(output.poster_path or "") if output is not None else None
-
-
-def make_thumb(poster: bytes, max_bytes: int = 5_000, width: int = _THUMB_WIDTH) -> bytes:
-    """Returns a poster shrunk for a page of many; the poster itself where Pillow is missing or cannot read it."""
-    return shrink_poster(poster, max_bytes, width)

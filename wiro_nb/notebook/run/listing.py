@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from wiro_nb.execution.run import Run
 from wiro_nb.formatting import format_count, format_duration, status_of
 from wiro_nb.ledger.state import Snapshot
+from wiro_nb.media.decode import make_thumb
 from wiro_nb.notebook import account, display
 from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.live import LiveView, throttle
-from wiro_nb.notebook.run.display import gone_note, is_settled, make_thumb, read_poster
+from wiro_nb.notebook.run.display import gone_note, is_settled, read_poster
 from wiro_nb.notebook.run.view import LiveCard
 from wiro_nb.notebook.session import current_context, session
 from wiro_nb.presentation.output import Displayable, Output

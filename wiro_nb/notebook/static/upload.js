@@ -7,6 +7,7 @@ import { freshId } from "./dom.js";
 
 const IN_FLIGHT = 2;
 const THUMB_WIDTH = 176;
+const PIECE_BYTES = 1_000_000;
 const SILENCE_MS = 4000;
 const PEEK_MS = 3000;
 
@@ -63,17 +64,16 @@ export async function fileFacts(file) {
 export async function sendFile(model, file, facts, { onProgress, onSilence, signal }) {
   if (signal.aborted) throw new Error("");
   const upload = freshId("upload");
-  const size = model.get("chunk_bytes");
   let [seq, silence, onMessage] = [0, null, null];
   const listen = () => {
     clearTimeout(silence);
     silence = setTimeout(() => onSilence(true), SILENCE_MS);
   };
   const sendPiece = async () => {
-    if (seq * size >= file.size) return;
+    if (seq * PIECE_BYTES >= file.size) return;
     const number = seq;
     seq += 1;
-    const bytes = await file.slice(number * size, seq * size).arrayBuffer();
+    const bytes = await file.slice(number * PIECE_BYTES, seq * PIECE_BYTES).arrayBuffer();
     if (!signal.aborted) model.send({ type: "chunk", upload, seq: number }, undefined, [bytes]);
   };
   const sent = new Promise((resolve, reject) => {

@@ -29,7 +29,8 @@ from wiro_nb.formatting import (
     tally,
 )
 from wiro_nb.ledger.state import Snapshot, Stage
-from wiro_nb.notebook.run.display import clip_data, gone_note, main_output, make_thumb, read_poster, rebase_outputs
+from wiro_nb.media.decode import make_thumb
+from wiro_nb.notebook.run.display import clip_data, gone_note, main_output, read_poster, rebase_outputs
 from wiro_nb.presentation.html import MUTED, Child, Html, h, line, muted, url
 from wiro_nb.presentation.models import unsent_output
 from wiro_nb.presentation.output import NOTHING, Block, Output, card, heading, paragraphs, status_dot

@@ -40,20 +40,17 @@ def bundle_script(name: str) -> str:
     Args:
         name: File in `notebook/static`, for example "form.js".
     """
-    parts: list[str] = []
-    _collect(name, parts, seen=set(), is_entry=True)
-    return "\n".join(parts)
+    helpers: dict[str, str] = {}
 
+    def collect(script: str) -> str:
+        text = read_static(script)
+        for helper in _IMPORT.findall(text):
+            if helper not in helpers:
+                helpers[helper] = _EXPORT.sub("", collect(helper))
+        return _IMPORT.sub("", text)
 
-def _collect(name: str, parts: list[str], *, seen: set[str], is_entry: bool) -> None:
-    if name in seen:
-        return
-    seen.add(name)
-    text = read_static(name)
-    for helper in _IMPORT.findall(text):
-        _collect(helper, parts, seen=seen, is_entry=False)
-    text = _IMPORT.sub("", text)
-    parts.append(text if is_entry else _EXPORT.sub("", text))
+    entry = collect(name)
+    return "\n".join([*helpers.values(), entry])
 
 
 class OwnWidget(anywidget.AnyWidget):

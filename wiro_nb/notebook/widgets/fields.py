@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from wiro_nb.notebook.form.fields import RunSources
 
 _random = random.SystemRandom()
+_HIGHEST_SEED = 2**31 - 1
 
 
 class FieldValue(traitlets.TraitType[Any, Any]):
@@ -76,11 +77,10 @@ class SeedField(Field):
     """A seed with a pin: pinned, every run uses it; not pinned, each run draws a new one."""
 
     pinned = traitlets.Bool(True, help="False: a new seed is drawn for each run.").tag(sync=True)
-    highest = traitlets.Int(2**31 - 1, help="Largest seed that is drawn.")
 
     def draw(self) -> int:
         """Puts a new random seed into the field and returns it."""
-        seed = _random.randint(1, self.highest)
+        seed = _random.randint(1, _HIGHEST_SEED)
         self.value = seed
         return seed
 
@@ -122,7 +122,6 @@ class PairsField(Field):
         }
 
 
-CHUNK_BYTES = 1_000_000
 _THUMB_LIMIT = 24_000
 _INLINE_IMAGE = 40_000
 _SHOWN_TYPES = ("image/jpeg", "image/png", "image/webp", "image/gif")
@@ -152,8 +151,6 @@ class FileField(Field):
     items: traitlets.List[dict[str, Any]] = traitlets.List(help="What is shown of each value.").tag(sync=True)
     multiple = traitlets.Bool(False, help="Whether several files are taken.").tag(sync=True)
     trouble = traitlets.Unicode(help="Why the content of the URL box was refused; blocks a run.")
-    limit_bytes = traitlets.Int(MAX_FILE_BYTES, help="Largest file that is taken.")
-    chunk_bytes = traitlets.Int(CHUNK_BYTES, help="Bytes in one message.").tag(sync=True)
     has_runs = traitlets.Bool(False, help="Whether earlier runs can be chosen.").tag(sync=True)
     media = traitlets.Unicode(help='"image", "video" or "audio" where only these are taken.')
 
@@ -259,8 +256,8 @@ class FileField(Field):
     def _begin(self, upload_id: str, content: dict[str, Any]) -> None:
         size = int(content.get("size") or 0)
         name = safe_name(str(content.get("name") or ""), "file")
-        if size > self.limit_bytes or size <= 0:
-            what = "is empty" if size <= 0 else f"is larger than {self.limit_bytes // (1024 * 1024)} MB"
+        if size > MAX_FILE_BYTES or size <= 0:
+            what = "is empty" if size <= 0 else f"is larger than {MAX_FILE_BYTES // (1024 * 1024)} MB"
             self._refuse(upload_id, f"{name} {what}.")
             return
         self._upload_dir.mkdir(parents=True, exist_ok=True)

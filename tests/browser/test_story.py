@@ -22,7 +22,7 @@ def test_a_frame_of_an_earlier_run_becomes_an_input(open_notebook: OpenNotebook)
     expect(files).to_contain_text("last frame")
     page.locator('.wiro-form [data-name="prompt"] textarea').fill("the boat drifts into fog")
     page.locator(".wiro-btn-run").click()
-    page.locator(".wiro-run[data-kind=done] video").wait_for()
+    page.locator('video[aria-label="the boat drifts into fog"]').wait_for()
     notebook.wait_for_answer("__import__('wiro_nb').last().record['parent']['run_id'] == clip.id", "True")
     # Open, copy and download do what they say.
     card = page.locator(".wiro-run").first
@@ -42,5 +42,5 @@ def test_a_frame_of_an_earlier_run_becomes_an_input(open_notebook: OpenNotebook)
     page.locator('.wiro-form [data-name="prompt"] textarea').fill("the boat comes back")
     page.locator(".wiro-btn-run").click()
     page.locator(".wiro-earlier button").wait_for()
-    page.locator(".wiro-run[data-kind=done] video").wait_for()
-    assert page.locator(".wiro-run video").first.evaluate("(clip) => clip.loop") is False
+    clip = page.locator('video[aria-label="the boat comes back"]')
+    assert clip.evaluate("(clip) => clip.loop") is False

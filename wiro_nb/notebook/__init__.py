@@ -25,4 +25,5 @@ from wiro_nb.display_registry import register_presenter
 register_presenter("run", lambda: import_module("wiro_nb.notebook.run.view").show)
 register_presenter("extend", lambda: import_module("wiro_nb.notebook.run.actions").extend)
 register_presenter("film", lambda: import_module("wiro_nb.notebook.film.view").show)
+register_presenter("form_of_run", lambda: import_module("wiro_nb.notebook.form.controller").form_of_run)
 register_presenter("sweep", lambda: import_module("wiro_nb.notebook.sweep.view").show)

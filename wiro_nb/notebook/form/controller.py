@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wiro_nb.config import SANDBOX
 from wiro_nb.errors import BadRecord, BudgetExceeded, WiroError
@@ -16,8 +16,8 @@ from wiro_nb.notebook.display import show_messages
 from wiro_nb.notebook.form.fields import RunSources, given_values
 from wiro_nb.notebook.form.form import ModelForm
 from wiro_nb.notebook.live import open_views
-from wiro_nb.notebook.run.card import CardController
 from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, parent_of, submit_or_reuse
+from wiro_nb.notebook.run.view import RunCardView, RunView
 from wiro_nb.notebook.session import ExecutionContext, current_context, session, source_text
 from wiro_nb.provenance.find import Source, find_settings
 from wiro_nb.provenance.made_by import match_inputs
@@ -26,9 +26,6 @@ from wiro_nb.reproduce.replay import plan_source
 from wiro_nb.schema.files import FileInput
 from wiro_nb.schema.types import ModelSchema, Parameter
 from wiro_nb.schema.values import prepare, unknown_input
-
-if TYPE_CHECKING:
-    from wiro_nb.notebook.run.view import RunView
 
 _LISTED = 8
 
@@ -107,7 +104,7 @@ class NotebookForm(ModelForm):
         self._context, self._priced = replace(context, source_sha256=None), without_required(schema)
         self._own_results = FormResults()
         self._results = results or self._own_results
-        self._run_cards: dict[str, _FormCard] = {}
+        self._run_cards: dict[str, RunCardView] = {}
         manager = session.manager()
         _check_names(schema, values)
         bridge.open(context.notebook)
@@ -126,12 +123,6 @@ class NotebookForm(ModelForm):
         if context.is_live:
             # A service that does not answer must not delay the form or a key pressed in it.
             manager.prices.ask_ahead(schema.slug, self._on_price)
-
-    @classmethod
-    def of_run(cls, run: Run, context: ExecutionContext, results: FormResults | RunView) -> NotebookForm:
-        """Returns the form of a run's model with the settings of the run."""
-        schema = session.schema(run.model)
-        return cls(schema, context, _values_of(run, schema), results=results)
 
     def _ipython_display_(self) -> None:
         super()._ipython_display_()
@@ -196,7 +187,7 @@ class NotebookForm(ModelForm):
         if (shown := self._run_cards.get(handle.id)) is not None:
             self.show_card(shown.card)
             return
-        live = self._run_cards[handle.id] = _FormCard(handle, self)
+        live = self._run_cards[handle.id] = RunCardView(handle, self._context, self)
         self.show_card(live.card)
         self._results.add(handle)
         live.follow()
@@ -217,7 +208,7 @@ class NotebookForm(ModelForm):
         self.show_message([])
         self._show_budget()
 
-    def on_settled(self) -> None:
+    def refresh(self) -> None:
         """Shows what a run that has ended changed."""
         if self in open_views:
             self._show_budget()
@@ -238,24 +229,10 @@ class NotebookForm(ModelForm):
         )
 
 
-class _FormCard(CardController):
-    """A card below its form."""
-
-    def __init__(self, run: Run, form: NotebookForm) -> None:
-        self._form = form
-        super().__init__(run)
-
-    def edit(self) -> None:
-        """Puts the settings of the run into the form."""
-        self._form.edit(self.run)
-
-    def run_again(self) -> None:
-        """Starts the run again below the form."""
-        self._form.run_again(self.run)
-
-    def on_settled(self) -> None:
-        """Tells the form."""
-        self._form.on_settled()
+def form_of_run(run: Run, context: ExecutionContext, results: FormResults | RunView) -> NotebookForm:
+    """Returns the form of a run's model with the settings of the run."""
+    schema = session.schema(run.model)
+    return NotebookForm(schema, context, _values_of(run, schema), results=results)
 
 
 def without_required(schema: ModelSchema) -> ModelSchema:

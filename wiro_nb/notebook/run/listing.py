@@ -16,7 +16,7 @@ from wiro_nb.notebook import account, display
 from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.live import LiveView, throttle
 from wiro_nb.notebook.run.display import gone_note, is_settled, read_poster
-from wiro_nb.notebook.run.view import LiveCard
+from wiro_nb.notebook.run.view import RunCardView
 from wiro_nb.notebook.session import current_context, session
 from wiro_nb.presentation.output import Displayable, Output
 from wiro_nb.presentation.run import jpeg_uri
@@ -201,7 +201,7 @@ class ListView(LiveView[None]):
         if action == "cancel":
             run.cancel()
             return
-        LiveCard(run, self.context).show_below(table)
+        RunCardView(run, self.context).show_below(table)
         if not run.done:
             session.manager().follow(run)
 

@@ -16,7 +16,7 @@ from wiro_nb.notebook.display import finish
 from wiro_nb.notebook.live import LiveView, presenter, read_position
 from wiro_nb.notebook.run.display import is_settled, read_poster
 from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, origin_of, parent_of
-from wiro_nb.notebook.run.view import LiveCard
+from wiro_nb.notebook.run.view import RunCardView
 from wiro_nb.notebook.session import current_context, session
 from wiro_nb.notebook.sweep.rendering import grid_plan, grid_state, sweep_output
 from wiro_nb.presentation.output import Output
@@ -160,7 +160,7 @@ class SweepView(LiveView[Sweep]):
             if action == "star":
                 self.handle.best = None if run.snapshot.starred else run
             elif action == "open":
-                LiveCard(run, self.context).show_below(self.widget)
+                RunCardView(run, self.context).show_below(self.widget)
             elif action == "cancel":
                 run.cancel()
             elif run.lacks_files:

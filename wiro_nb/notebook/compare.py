@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wiro_nb.errors import InputError
 from wiro_nb.execution.run import Run
-from wiro_nb.formatting import describe_cost, format_count, format_duration, status_of
+from wiro_nb.formatting import format_count, status_of
 from wiro_nb.ledger.state import Snapshot
 from wiro_nb.media.decode import make_thumb
 from wiro_nb.notebook.display import with_view_of
@@ -22,7 +22,7 @@ from wiro_nb.presentation.html import CARD, Child, Html, code, details, h, line,
 from wiro_nb.presentation.models import option_labels
 from wiro_nb.presentation.output import Displayable, Output
 from wiro_nb.presentation.reproduction import setting_text
-from wiro_nb.presentation.run import media, poster_base64
+from wiro_nb.presentation.run import media, poster_base64, run_facts
 from wiro_nb.reproduce.compare import diff_settings, settings_of
 
 if TYPE_CHECKING:
@@ -115,17 +115,17 @@ def _pieces(words: Sequence[str], shared: set[int]) -> Pieces:
 
 
 def _results(snapshots: Sequence[Snapshot]) -> list[DiffRow]:
+    facts = [run_facts(snapshot) for snapshot in snapshots]
     rows = {
         "state": [status_of(snapshot).label for snapshot in snapshots],
-        "cost": [describe_cost(snapshot) for snapshot in snapshots],
-        "elapsed": [format_duration(snapshot.elapsed_s) for snapshot in snapshots],
+        "cost": [known["Cost"] for known in facts],
+        "elapsed": [known.get("Elapsed", "") for known in facts],
         "clip": [_clip_words(snapshot) for snapshot in snapshots],
     }
-    always = {"cost", "elapsed"}
     return [
         DiffRow(name, tuple([(value, False)] for value in values))
         for name, values in rows.items()
-        if any(values) and (name in always or len(set(values)) > 1)
+        if any(values) and (name in ("cost", "elapsed") or len(set(values)) > 1)
     ]
 
 
@@ -133,10 +133,10 @@ def _clip_words(snapshot: Snapshot) -> str:
     output = main_output(snapshot)
     if output is None:
         return "none"
-    parts = [f"{output.width} × {output.height}"] if output.width and output.height else []
-    parts += [format_count(output.frames, "frame")] if output.frames and output.frames > 1 else []
-    parts += [f"{output.duration_s:.1f} s"] if output.duration_s else []
-    return ", ".join(parts) or output.content_type
+    frames = format_count(output.frames, "frame") if output.frames and output.frames > 1 else ""
+    size = f"{output.width} × {output.height}" if output.width and output.height else ""
+    length = f"{output.duration_s:.1f} s" if output.duration_s else ""
+    return ", ".join(filter(None, (size, frames, length))) or output.content_type
 
 
 class ComparisonView(Displayable):

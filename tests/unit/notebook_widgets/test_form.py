@@ -263,10 +263,8 @@ def test_a_change_of_one_field_costs_few_messages(messages: list[Any]) -> None:
 def test_reset_goes_back_to_the_defaults() -> None:
     form, _ = make_form()
     form.set({"steps": 30, "seed": 9, "numFrames": 82})
-    form.reset("steps")
-    assert form["steps"].value == "25"
-    assert form["seed"].value == 9
     form.reset()
+    assert form["steps"].value == "25"
     assert form["seed"].value == "42"
     assert form.problems == {}
 

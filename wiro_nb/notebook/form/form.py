@@ -156,13 +156,11 @@ class ModelForm(OutputWidget):
         self._touched.update(known)
         self._refresh()
 
-    def reset(self, *names: str) -> None:
-        """Puts fields back to the model's defaults; all of them when none is named."""
-        plans = {plan.id: plan for plan in self._layout_plan.fields}
-        chosen = names or tuple(plans)
+    def reset(self) -> None:
+        """Puts all fields back to the model's defaults."""
         self._tried = False
-        self.set({name: plans[name].default if plans[name].kind != "pairs" else {} for name in chosen})
-        self._touched.difference_update(chosen)
+        self.set({plan.id: plan.default if plan.kind != "pairs" else {} for plan in self._layout_plan.fields})
+        self._touched.clear()
         self._refresh()
 
     def run(self) -> object:

@@ -229,12 +229,11 @@ def _hint(parameter: Parameter, kind: str) -> str:
         examples = rule.examples(around if around is not None else rule.offset + rule.factor)
         parts = [f"{rule.text}, for example {' or '.join(map(str, examples[-2:]))}"]
     if kind in ("number", "range", "seed"):
-        if parameter.min is not None and parameter.max is not None:
-            parts.append(f"{parameter.min} to {parameter.max}")
-        elif parameter.min is not None:
-            parts.append(f"{parameter.min} or more")
-        elif parameter.max is not None:
-            parts.append(f"up to {parameter.max}")
+        least, most = parameter.min, parameter.max
+        if least is not None:
+            parts.append(f"{least} or more" if most is None else f"{least} to {most}")
+        elif most is not None:
+            parts.append(f"up to {most}")
         if parameter.step not in (None, "", "1"):
             parts.append(f"in steps of {parameter.step}")
     return "; ".join(parts)

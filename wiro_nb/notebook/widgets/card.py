@@ -66,7 +66,7 @@ def card_view(
         JSON data: `kind`, `label`, `variant` and `icon` of the status, `steps` (list of {name, state}), `percent`,
         `valuetext`, `numbers`, `elapsed` ({label, seconds, ticking} or None), `left_s` (seconds at `at_ms`),
         `silent_after_s`, `cost`, `aside`, `actions`, `below`, `notes`, `facts`, `settings`, `outputs`, `final`,
-        `text` (one line for where no card can be shown), `at_ms`.
+        `at_ms`.
     """
     moment, status = now or datetime.now(UTC), status_of(snapshot)
     kind, percent = status.kind, _percent(snapshot, status.kind)
@@ -96,7 +96,6 @@ def card_view(
     else:
         view |= _ended(snapshot, kind, again_price, record or {})
     view["valuetext"] = _value_text(view, snapshot)
-    view["text"] = f"{status.label} · {snapshot.model} · run {snapshot.short_id}"
     return view
 
 
@@ -275,4 +274,4 @@ class RunCard(OutputWidget):
 
     def __repr__(self) -> str:
         """Returns one line about the run, shown where widgets are not available."""
-        return str(self.state.get("text") or "Run card")
+        return "{label} · {model} · run {run}".format(**self.state)

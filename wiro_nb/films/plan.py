@@ -13,11 +13,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, ROUND_UP, Decimal
 from pathlib import Path
-from typing import Any
 
 from wiro_nb.api.pricing import Estimate
 from wiro_nb.errors import NOTHING_SENT, BudgetExceeded, InputError, UnknownRun
@@ -238,34 +237,28 @@ def plan_rebuild(
 
 def _read_shots(manager: Manager, source: Source, notebook_dir: Path) -> tuple[Shot, ...]:
     shots: list[Shot] = []
-    names: dict[str, str] = {}
+    names: dict[str, str] = {}  # by the id of their run
     for number, part in enumerate(source.record["film"]["parts"], start=1):
-        name = str(part["name"])
+        name, where = str(part["name"]), f"part {number} of {source.name}"
         if part["record"] is None:
-            raise _refused(f"part {number} of {source.name}, {name}, carries no record of how it was made")
-        record = check_record(part["record"], source=f"part {number} of {source.name}")
+            raise _refused(f"{where}, {name}, carries no record of how it was made")
+        record = check_record(part["record"], source=where)
         if "film" in record:
-            raise _refused(f"part {number} of {source.name}, {name}, is a film itself")
+            raise _refused(f"{where}, {name}, is a film itself")
         if SHOT_NAME.match(name) is None or name in names.values():
             name = f"shot-{number}"
-        parent = record.get("parent") or {}
+        made, parent = Source(record, name, "clip", source.path), record.get("parent") or {}
         before = names.get(str(parent.get("run_id")), "") if isinstance(parent.get("frame"), int) else ""
-        names[str(record["run_id"])] = name
-        values = _values_of(manager, Source(record, name, "clip", source.path), notebook_dir, goes_on=bool(before))
+        names[made.run_id] = name
+        schema = manager.schema(made.model)
+        picture = {require_picture_input(manager, schema): ""} if before else {}
+        replay = plan_source(manager, made, schema, picture, notebook_dir)
+        if not replay.is_ready:
+            raise refuse(replay)
+        values = {name: value for name, value in replay.values.items() if name not in picture}
         frame = int(parent["frame"]) if before else -1
-        model = str(record["model"]["slug"])
-        shots.append(Shot(name, model, values, before, frame, str(record["run_id"])))
+        shots.append(Shot(name, made.model, values, before, frame, made.run_id))
     return tuple(shots)
-
-
-def _values_of(manager: Manager, source: Source, notebook_dir: Path, *, goes_on: bool) -> dict[str, object]:
-    """Returns the inputs of a recorded run, without the picture that it continues from."""
-    schema = manager.schema(source.model)
-    picture: Mapping[str, Any] = {require_picture_input(manager, schema): ""} if goes_on else {}
-    replay = plan_source(manager, source, schema, picture, notebook_dir)
-    if not replay.is_ready:
-        raise refuse(replay)
-    return {name: value for name, value in replay.values.items() if name not in picture}
 
 
 def _refused(message: str) -> InputError:

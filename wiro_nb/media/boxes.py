@@ -66,10 +66,7 @@ class Box:
         body = self.payload
         if self.children is not None:
             body = self.prefix + b"".join(child.to_bytes() for child in self.children)
-        size = 8 + len(body)
-        if size < 2**32:
-            return struct.pack(">I4s", size, self.type) + body
-        return struct.pack(">I4sQ", 1, self.type, size + 8) + body
+        return struct.pack(">I4s", 8 + len(body), self.type) + body
 
 
 def read_heads(file: BinaryIO, size: int) -> Iterator[BoxHead]:

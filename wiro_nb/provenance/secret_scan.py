@@ -85,10 +85,9 @@ def _read(path: Path) -> Any:
         if path.suffix.lower() not in {".ipynb", ".json"}:
             return [item.record for item in find_records(path, ignore_hash=True)]
         raw = read_bytes(path)
+        return parse_json(raw)
     except (OSError, BadRecord):
         return None
-    try:
-        return parse_json(raw)
     except ValueError:
         return raw.decode("utf-8", "replace")
 

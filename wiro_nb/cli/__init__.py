@@ -131,8 +131,8 @@ def _add_argument(parser: argparse.ArgumentParser, name: str, **options: Any) ->
 
 
 def _read_count(text: str) -> int:
-    if not re.fullmatch(r"-?[0-9]{1,9}", text):
-        raise argparse.ArgumentTypeError("a whole number of up to nine digits")
+    if not re.fullmatch(r"0*[1-9][0-9]{0,8}", text):
+        raise argparse.ArgumentTypeError("a whole number above 0 of up to nine digits")
     return int(text)
 
 

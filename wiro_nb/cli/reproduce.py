@@ -52,9 +52,8 @@ def rerun(arguments: argparse.Namespace) -> int:
         say(f"in all {confirm_total(manager, requests, None if arguments.yes else Limits())}")
     codes = []
     for replay, request in zip(replays, requests, strict=True):
-        say(f"{replay.source.model} on {manager.service_name}: {_price(manager, replay)}")
         for line in replay.lines:
-            say(f"  {as_shell(line)}")
+            say(as_shell(line))
         batch = Batch([request], origin, [replay.parent], fresh=arguments.fresh, is_rerun=True)
         handle = submit(manager, batch, arguments)
         codes.append(follow(handle, as_json=arguments.json))
@@ -66,12 +65,15 @@ def rerun(arguments: argparse.Namespace) -> int:
 def _preview(manager: Manager, replays: Sequence[Replay], *, as_json: bool) -> int:
     """Prints what would be sent; the exit code is 2 when one of the requests cannot be made."""
     for replay in replays:
+        price = "no price, as it cannot be sent"
+        if replay.prepared is not None:
+            price = format_estimate(manager.prices.estimate(replay.prepared), manager.choice.free_label)
         facts = {
             "made_from": replay.source.run_id,
             "model": replay.source.model,
             "service": manager.service_name,
             "ready": replay.prepared is not None,
-            "price": _price(manager, replay),
+            "price": price,
             "drift": [asdict(item) for item in replay.drift],
             "notes": list(replay.notes),
             "request": None if replay.prepared is None else describe_request(replay.prepared),
@@ -81,12 +83,6 @@ def _preview(manager: Manager, replays: Sequence[Replay], *, as_json: bool) -> i
         requests = [replay.prepared for replay in replays if replay.prepared is not None]
         say(f"in all {confirm_total(manager, requests, None)}")
     return Exit.DONE if all(replay.prepared is not None for replay in replays) else Exit.INPUT
-
-
-def _price(manager: Manager, replay: Replay) -> str:
-    if replay.prepared is None:
-        return "no price, as it cannot be sent"
-    return format_estimate(manager.prices.estimate(replay.prepared), manager.choice.free_label)
 
 
 def compare(arguments: argparse.Namespace) -> None:

@@ -56,9 +56,6 @@ def run(arguments: argparse.Namespace) -> int:
         facts = {"service": manager.service_name, "price": forecast, "seconds": estimate.seconds}
         print_answer({**describe_request(prepared), **facts}, preview_run(manager, batch), as_json=arguments.json)
         return Exit.DONE
-    if manager.find_made(batch) == [None]:
-        price = format_estimate(manager.prices.estimate(prepared), "free" if manager.choice.is_free else "")
-        say(f"{prepared.schema.slug} on {manager.service_name}: {price}")
     handle = submit(manager, batch, arguments)
     if arguments.detach:
         _wait_until_sent(handle)
@@ -68,8 +65,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def submit(manager: Manager, batch: Batch, arguments: argparse.Namespace) -> Run:
-    """Sends the one request of a batch, or says which run answers it and downloads its files if they are gone."""
-    limit = read_max_cost(arguments)
+    """Says the price of a batch's one request and sends it; or says which run answers it and gets its files."""
+    limit, (prepared,) = read_max_cost(arguments), batch.requests
+    if manager.find_made(batch) == [None]:
+        price = format_estimate(manager.prices.estimate(prepared), "free" if manager.choice.is_free else "")
+        say(f"{prepared.schema.slug} on {manager.service_name}: {price}")
     (submission,) = manager.submit_many(batch, max_cost_usd=limit, out_dir=arguments.out)
     run = submission.run
     if submission.is_new:
@@ -91,8 +91,6 @@ def runs(arguments: argparse.Namespace) -> None:
         for line in manager.ledger.export_lines():
             print(escape_controls(line))
         return
-    if arguments.limit < 1:
-        raise InputError(f"--limit {arguments.limit} lists nothing", hint="wiro-nb runs --limit 50")
     chosen = {"model": arguments.model, "text": arguments.text}
     found = runs_in_state(manager, arguments.state, limit=arguments.limit, **chosen)
     if arguments.json:

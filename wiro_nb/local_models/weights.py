@@ -45,6 +45,12 @@ class Manifest:
     commit: str
     files: Mapping[str, int]
 
+    def missing(self, snapshot: Path) -> dict[str, int]:
+        """Returns the files that are gone from a folder, or have another size than when they were pulled."""
+        paths = {name: snapshot / name for name in self.files}
+        sizes = {name: path.stat().st_size for name, path in paths.items() if path.is_file()}
+        return {name: size for name, size in self.files.items() if sizes.get(name) != size}
+
 
 def weights_dirs() -> tuple[Path, ...]:
     """Returns the folders that weights are looked for in; a pull stores them in the first."""
@@ -66,7 +72,7 @@ def locate(repository: Repository) -> Path | None:
         manifest = read_manifest(folder)
         if manifest is not None and repository.revision in (manifest.revision, manifest.commit):
             snapshot = folder / "snapshots" / manifest.commit
-            whole = not cut_files(snapshot, manifest)
+            whole = not manifest.missing(snapshot)
         else:
             snapshot = folder / "snapshots" / (_commit_of(folder, repository.revision) or "none")
             whole = _has_all_shards(snapshot)
@@ -114,18 +120,6 @@ def read_manifest(folder: Path) -> Manifest | None:
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Writes the manifest; the last step of a pull."""
     write_atomically(folder / MANIFEST_NAME, json.dumps(asdict(manifest), indent=1, sort_keys=True).encode())
-
-
-def cut_files(snapshot: Path, manifest: Manifest) -> list[str]:
-    """Returns the files that are gone or have another size than when they were pulled."""
-
-    def size_of(name: str) -> int:
-        try:
-            return (snapshot / name).stat().st_size
-        except OSError:
-            return -1
-
-    return [name for name, size in manifest.files.items() if size_of(name) != size]
 
 
 def _commit_of(folder: Path, revision: str) -> str | None:
@@ -182,7 +176,7 @@ class Download:
     @property
     def missing(self) -> Mapping[str, int]:
         """The files that are not here whole, with their sizes."""
-        return {name: self.manifest.files[name] for name in cut_files(self.snapshot, self.manifest)}
+        return self.manifest.missing(self.snapshot)
 
     @property
     def stored_bytes(self) -> int:
@@ -271,9 +265,9 @@ def fetch(download: Download, root: Path) -> None:
                 cache_dir=root,
                 force_download=(download.snapshot / name).exists(),  # it is cut
             )
-    if cut := cut_files(download.snapshot, manifest):
+    if cut := download.missing:
         raise DownloadFailed(
-            f"{cut[0]} of {repository.id} is not whole",
+            f"{next(iter(cut))} of {repository.id} is not whole",
             hint="run the same command again", url="", reason="size", run_id=None,
         )  # fmt: skip
     try:

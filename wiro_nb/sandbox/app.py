@@ -184,14 +184,8 @@ class Service:
         return {"total": "1", **self._shown(self._find_task(body))}
 
     async def _task_list(self, body: Body) -> dict[str, Any]:
-        """Shows a page of tasks."""
-        name = body.text("modelName")
-        total, tasks = self._store.list_tasks(
-            slugs=self._catalogue.slugs_like(name) if name else None,
-            newest_first=body.text("order").upper() != "ASC",
-            start=body.number("start", 0),
-            limit=min(body.number("limit", 20), _MAX_LISTED),
-        )
+        """Shows a page of tasks, newest first."""
+        total, tasks = self._store.list_tasks(body.number("start", 0), min(body.number("limit", 20), _MAX_LISTED))
         return {"total": str(total), **self._shown(*tasks)}
 
     async def _stop_task(self, stop: Callable[[Task], None], body: Body) -> dict[str, Any]:
@@ -212,8 +206,7 @@ class Service:
 
     async def _tool_list(self, body: Body) -> dict[str, Any]:
         """Lists models."""
-        words, owner = body.text("search"), body.text("slugowner")
-        found = self._catalogue.search(words, owner, body.texts("categories"), body.texts("tags"))
+        found = self._catalogue.search(body.text("search"), body.texts("categories"))
         if body.text("order").upper() == "DESC":
             found.reverse()
         start = body.number("start", 0)

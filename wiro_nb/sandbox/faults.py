@@ -46,18 +46,17 @@ import socket
 import struct
 import sys
 from collections import Counter
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import ClientDisconnect
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from wiro_nb.sandbox.requests import Failure
 from wiro_nb.sandbox.tasks import TERMINAL
-
-__all__ = ["DIRECTIVES", "KINDS", "Fault", "FaultMiddleware", "Faults", "watched_protocol"]
 
 # The docstring of this module is the end of `wiro-nb sandbox --help`; `runner` applies directives and task faults.
 DIRECTIVES = ("fail", "crash", "slow", "queue", "hold", "stderr-then-recover", "charge-late")
@@ -211,56 +210,53 @@ class FaultMiddleware:
             self._requests[place] += 1
         faults = self._faults.match(place) if place and scope["type"] == "http" else []
         with contextlib.suppress(ClientDisconnect):
-            for fault in faults:
-                if fault.kind == "delay":
-                    await asyncio.sleep(fault.number(1.0))
-            fault = next((fault for fault in faults if fault.kind != "delay"), Fault(""))
-            await self._serve(fault, place == "file", scope, receive, send)
-
-    async def _serve(self, fault: Fault, is_file: bool, scope: Scope, receive: Receive, send: Send) -> None:
-        match fault.kind:
-            case "":
+            if faults:
+                await asyncio.sleep(sum(fault.number(1.0) for fault in faults if fault.kind == "delay"))
+            fault = next((fault for fault in faults if fault.kind != "delay"), None)
+            if fault is None:
                 await self._app(scope, receive, send)
-            case "reset" | "reset-after":
-                if fault.kind == "reset-after":
-                    await _collect(self._app, scope, receive)
-                reset_connection(scope["state"]["transport"])
-                await asyncio.sleep(0.01)  # the server notices the loss before it misses an answer
-            case "hang":
-                await _wait_until_gone(receive)
-            case "endless":
-                await _send_endlessly(receive, send)
-            case "slow":
-                start, body = await _collect(self._app, scope, receive)
-                await _send_slowly(start, body, max(1, int(fault.number(2000) / 10)), send)
-            case "no-range":
-                kept = [(name, value) for name, value in scope["headers"] if name not in (b"range", b"if-range")]
-                await self._app({**scope, "headers": kept}, receive, send)
-            case "cut" | "cut-body" | "short" | "wrong-types" | "unknown-status" | "late-outputs":
-                start, body = await _collect(self._app, scope, receive)
-                sent = self._changed(fault, body)
-                breaks = fault.kind == "cut-body" or (fault.kind == "cut" and is_file)
-                length = len(body) if breaks else len(sent)
-                headers = [(name, value) for name, value in start["headers"] if name != b"content-length"]
-                await send({**start, "headers": [*headers, (b"content-length", str(length).encode())]})
-                await send({"type": "http.response.body", "body": sent, "more_body": breaks})
-                if breaks:  # after what was sent has gone out
-                    scope["state"]["transport"].close()
-                    await asyncio.sleep(0.01)
-            case _:
-                await _replacement(fault)(scope, receive, send)
+            elif answer := _replacement(fault):
+                await answer(scope, receive, send)
+            else:
+                await self._break(fault, place == "file", scope, receive, send)
+
+    async def _break(self, fault: Fault, is_file: bool, scope: Scope, receive: Receive, send: Send) -> None:
+        """Breaks a connection, or changes an answer."""
+        transport: asyncio.Transport = scope["state"]["transport"]
+        if fault.kind == "no-range":
+            scope["headers"] = [item for item in scope["headers"] if item[0] not in (b"range", b"if-range")]
+            await self._app(scope, receive, send)
+            return
+        if fault.kind == "hang":
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            return
+        answer = await _collect(self._app, scope, receive) if fault.kind != "reset" else Response()
+        if fault.kind in ("reset", "reset-after"):
+            reset_connection(transport)
+            await asyncio.sleep(0.01)  # the server notices the loss before it misses an answer
+            return
+        body, headers = bytes(answer.body), dict(answer.headers)
+        if fault.kind == "slow":
+            chunks = _send_slowly(body, max(1, int(fault.number(2000) / 10)))
+            answer = StreamingResponse(chunks, answer.status_code, headers)
+        elif fault.kind == "cut-body" or (fault.kind == "cut" and is_file):
+            answer = StreamingResponse(_cut(body, transport), answer.status_code, headers)
+        else:
+            body = self._changed(fault, body)
+            answer = Response(body, answer.status_code, {**headers, "content-length": str(len(body))})
+        await answer(scope, receive, send)
 
     def _changed(self, fault: Fault, body: bytes) -> bytes:
-        if fault.kind in ("cut", "cut-body", "short"):
+        if fault.kind in ("cut", "short"):
             return body[: len(body) // 2]
         try:
             content = json.loads(body)
         except ValueError:
             return body
         if fault.kind == "wrong-types":
-            content = {**mistyped(content), "result": content.get("result")}
-        tasks = content.get("tasklist", ()) if fault.kind != "wrong-types" else ()
-        for task in tasks:
+            return json.dumps({**mistyped(content), "result": content.get("result")}).encode()
+        for task in content.get("tasklist", ()):
             if fault.kind == "unknown-status" and task["status"] not in TERMINAL:
                 task["status"] = UNKNOWN_STATUS
             if fault.kind == "late-outputs" and task["status"] == "task_postprocess_end":
@@ -292,8 +288,8 @@ def mistyped(value: Any) -> Any:
     return str(value)
 
 
-def _replacement(fault: Fault) -> Response:
-    """Returns the answer of a fault that replaces the whole answer."""
+def _replacement(fault: Fault) -> Response | None:
+    """Returns the answer of a fault that replaces the whole answer; None for other faults."""
     match fault.kind:
         case "html" | "wrong-type":
             return Response(_PAGE, media_type="text/html")
@@ -303,13 +299,16 @@ def _replacement(fault: Fault) -> Response:
             return Failure(int(fault.number(0)), f"Sandbox fault with code {fault.value or 0}.").response()
         case "redirect":
             return RedirectResponse(fault.value or "http://127.0.0.1:9/", 302)
-        case status:
+        case "endless":
+            return StreamingResponse(_zeros(), media_type="video/mp4")
+        case status if status.isdecimal():
             pause_s = fault.value or ("1" if status == "429" else "")
             headers = {"Retry-After": pause_s} if pause_s else {}
             return Response(b"Sandbox fault", int(status), headers, "text/plain")
+    return None
 
 
-async def _collect(app: ASGIApp, scope: Scope, receive: Receive) -> tuple[Message, bytes]:
+async def _collect(app: ASGIApp, scope: Scope, receive: Receive) -> Response:
     """Runs the application and returns its answer."""
     messages: list[Message] = []
 
@@ -319,26 +318,26 @@ async def _collect(app: ASGIApp, scope: Scope, receive: Receive) -> tuple[Messag
     # With these the server would send the file itself, past this middleware.
     extensions = {name: value for name, value in scope.get("extensions", {}).items() if "send" not in name}
     await app({**scope, "extensions": extensions}, receive, keep)
-    return messages[0], b"".join(message.get("body", b"") for message in messages[1:])
+    answer = Response(b"".join(message.get("body", b"") for message in messages[1:]), messages[0]["status"])
+    answer.raw_headers = list(messages[0]["headers"])
+    return answer
 
 
-async def _send_slowly(start: Message, body: bytes, chunk_bytes: int, send: Send) -> None:
-    """Sends ten chunks a second."""
-    await send(start)
+async def _send_slowly(body: bytes, chunk_bytes: int) -> AsyncIterator[bytes]:
+    """Yields ten chunks a second."""
     for at in range(0, len(body), chunk_bytes):
-        await send({"type": "http.response.body", "body": body[at : at + chunk_bytes], "more_body": True})
+        yield body[at : at + chunk_bytes]
         await asyncio.sleep(0.1)
-    await send({"type": "http.response.body", "body": b""})
 
 
-async def _send_endlessly(receive: Receive, send: Send) -> None:
-    gone = asyncio.ensure_future(_wait_until_gone(receive))
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"video/mp4")]})
-    while not gone.done():
-        await send({"type": "http.response.body", "body": b"\0" * _CHUNK, "more_body": True})
+async def _cut(body: bytes, transport: asyncio.Transport) -> AsyncIterator[bytes]:
+    """Yields half of a body, and closes the connection once it has gone out."""
+    yield body[: len(body) // 2]
+    transport.close()
+    await asyncio.sleep(0.01)
+
+
+async def _zeros() -> AsyncIterator[bytes]:
+    while True:
+        yield bytes(_CHUNK)
         await asyncio.sleep(0.005)
-
-
-async def _wait_until_gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

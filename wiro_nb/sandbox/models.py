@@ -158,24 +158,14 @@ class Catalogue:
         """Returns the model of a page, by its slug or its run path."""
         return self._by_slug.get(slug) or self._by_run_path.get(slug)
 
-    def search(self, text: str, owner: str, categories: Iterable[str], tags: Iterable[str]) -> list[Model]:
-        """Returns the models that contain every word and have the owner, all categories and all tags."""
+    def search(self, text: str, categories: Iterable[str]) -> list[Model]:
+        """Returns the models that contain every word and have all categories."""
         return [
             model
             for model in self.models
             if all(word in _searched_text(model.schema) for word in text.lower().split())
             and set(categories) <= set(model.schema.categories)
-            and set(tags) <= set(model.schema.tags)
-            and (not owner or model.schema.owner.lower() == owner.lower())
         ]
-
-    def slugs_like(self, name: str) -> set[str]:
-        """Returns the slugs meant by a model name with or without its owner."""
-        return {
-            model.schema.slug
-            for model in self.models
-            if name in (model.schema.slug, model.schema.run_path, *model.schema.slug.split("/")[1:])
-        }
 
 
 def _searched_text(schema: ModelSchema) -> str:
@@ -203,12 +193,8 @@ def _item(parameter: Parameter) -> dict[str, Any]:
 
 
 def _option(option: Option) -> dict[str, Any]:
-    item: dict[str, Any] = {"label": option.label, "value": option.value}
-    if option.description:
-        item["description"] = option.description
-    if option.trigger_words:
-        item["triggerwords"] = list(option.trigger_words)
-    return item
+    more = {"description": option.description, "triggerwords": list(option.trigger_words)}
+    return {"label": option.label, "value": option.value, **{name: value for name, value in more.items() if value}}
 
 
 def _default(parameter: Parameter) -> Any:

@@ -170,57 +170,49 @@ def check_inputs(schema: ModelSchema, body: Body) -> None:
     Raises:
         Failure: Code 0, for the first invalid input.
     """
-    if schema.free_form:
-        return
-    for parameter in schema.parameters:
-        if parameter.is_file:
-            _check_file(parameter, body)
-        else:
-            _check_value(parameter, body.fields.get(parameter.id))
+    for parameter in () if schema.free_form else schema.parameters:
+        is_valid = _are_files if parameter.is_file else _is_value
+        if not is_valid(parameter, body):
+            raise Failure(0, _INVALID)
 
 
-def _check_file(parameter: Parameter, body: Body) -> None:
+def _are_files(parameter: Parameter, body: Body) -> bool:
     urls = body.texts(parameter.id) or body.texts(f"{parameter.id}Url")
     parts = body.parts.get(parameter.id, [])
     if parameter.required and not urls and not parts:
         raise Failure(0, f"Request files [{parameter.id}] required")
-    if parameter.type == "fileinput" and len(urls) + len(parts) > 1:
-        raise Failure(0, _INVALID)
+    return parameter.type != "fileinput" or len(urls) + len(parts) <= 1
 
 
-def _check_value(parameter: Parameter, value: Any) -> None:
+def _is_value(parameter: Parameter, body: Body) -> bool:
+    value = body.fields.get(parameter.id)
     if value is None or value == "":
         if parameter.required:
             raise Failure(0, f"Request parameter [{parameter.id}] required")
-        return
+        return True
     if parameter.type in NUMBER_TYPES:
         _check_number(parameter, value)
-    elif parameter.type in CHOICE_TYPES:
-        for item in _listed(value) if parameter.type == "multiselect" else [value]:
-            _check_choice(parameter, item)
-    elif parameter.type in FLAG_TYPES:
-        if value not in (True, False, "true", "false"):
-            raise Failure(0, _INVALID)
-    elif parameter.type in JSON_TYPES:
-        if parameter.type == "json-array":
-            _listed(value)
-    elif not isinstance(value, (str, int, float)):
-        raise Failure(0, _INVALID)
+        return True
+    if parameter.type in CHOICE_TYPES:
+        # Some model pages have a default outside the options, or a select without options.
+        values = {option.value for option in parameter.options}
+        known = values | {parameter.default}
+        chosen = _listed(value) if parameter.type == "multiselect" else [value]
+        return chosen is not None and (not values or known.issuperset(map(str, chosen)))
+    if parameter.type in FLAG_TYPES:
+        return value in (True, False, "true", "false")
+    if parameter.type in JSON_TYPES:
+        return parameter.type != "json-array" or _listed(value) is not None
+    return isinstance(value, (str, int, float))
 
 
-def _listed(value: Any) -> list[Any]:
-    """Returns the list that a value is, or that is written in it as JSON (multipart fields are texts).
-
-    Raises:
-        Failure: It is none.
-    """
+def _listed(value: Any) -> list[Any] | None:
+    """Returns the list that a value is, or that is written in it as JSON (multipart fields are texts), or None."""
     try:
         listed = json.loads(value) if isinstance(value, str) else value
     except ValueError:
-        listed = None
-    if not isinstance(listed, list):
-        raise Failure(0, _INVALID)
-    return listed
+        return None
+    return listed if isinstance(listed, list) else None
 
 
 def _check_number(parameter: Parameter, value: Any) -> None:
@@ -230,17 +222,7 @@ def _check_number(parameter: Parameter, value: Any) -> None:
         number = math.nan
     if not math.isfinite(number):
         raise Failure(0, f"Request parameter [{parameter.id}] must be integer or float")
-    lowest = Decimal(parameter.min) if parameter.min else None
-    highest = Decimal(parameter.max) if parameter.max else None
-    too_low = lowest is not None and number < lowest
-    too_high = highest is not None and number > highest
-    if too_low or too_high:
+    lowest, highest = (Decimal(bound) if bound else None for bound in (parameter.min, parameter.max))
+    if (lowest is not None and number < lowest) or (highest is not None and number > highest):
         bounds = f"{'-' if lowest is None else lowest} and {'-' if highest is None else highest}"
         raise Failure(0, f"Request parameter [{parameter.id}] must be between {bounds}")
-
-
-def _check_choice(parameter: Parameter, value: Any) -> None:
-    # Some model pages have a default outside the options, or a select without options.
-    values = {option.value for option in parameter.options}
-    if values and str(value) not in values and str(value) != parameter.default:
-        raise Failure(0, _INVALID)

@@ -112,22 +112,10 @@ class Store:
             return next(self._tasks("WHERE id = ?", int(task_id)), None)
         return None
 
-    def list_tasks(
-        self, *, slugs: set[str] | None, newest_first: bool, start: int, limit: int
-    ) -> tuple[int, list[Task]]:
-        """Returns the number of matching tasks, and one page of them.
-
-        Args:
-            slugs: Only tasks of these models; None for all.
-            newest_first: Sorts by descending id.
-            start: How many to skip.
-            limit: How many at most.
-        """
-        marks = ",".join("?" * len(slugs or ()))
-        where, values = ("", []) if slugs is None else (f"WHERE slug IN ({marks})", sorted(slugs))
-        total = self._db.execute(f"SELECT count(*) FROM tasks {where}", values).fetchone()[0]
-        order = f"ORDER BY id {'DESC' if newest_first else 'ASC'} LIMIT ? OFFSET ?"
-        return int(total), list(self._tasks(f"{where} {order}", *values, limit, start))
+    def list_tasks(self, start: int, limit: int) -> tuple[int, list[Task]]:
+        """Returns the number of tasks, and `limit` of them, newest first without the first `start`."""
+        (total,) = self._db.execute("SELECT count(*) FROM tasks").fetchone()
+        return int(total), list(self._tasks("ORDER BY id DESC LIMIT ? OFFSET ?", limit, start))
 
     def unfinished_tasks(self) -> list[Task]:
         """Returns the tasks a former process left unfinished, oldest first."""

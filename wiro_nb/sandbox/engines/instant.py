@@ -14,8 +14,6 @@ from pathlib import Path
 
 from wiro_nb.sandbox.engines import Engine, Job, Output, Progress, Report, Result
 
-__all__ = ["InstantEngine"]
-
 _STEPS = 10
 _IMAGE_SIDE_PX = 256
 _CLIP = Path(__file__).with_name("instant.mp4")

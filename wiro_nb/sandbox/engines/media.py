@@ -13,8 +13,6 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from wiro_nb.sandbox.engines import EngineError
 
-__all__ = ["FloatImage", "Mp4Writer", "read_picture"]
-
 FloatImage = NDArray[np.floating[Any]]
 """One channel (height, width) or three (3, height, width), float32, 0 to 255 where it holds colours."""
 

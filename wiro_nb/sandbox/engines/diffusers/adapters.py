@@ -15,8 +15,6 @@ from wiro_nb.local_models import Distilled
 from wiro_nb.sandbox.engines import EngineError, fit_area
 from wiro_nb.sandbox.engines.diffusers.calls import Call, Lora, Picture, Request
 
-__all__ = ["ADAPTERS", "make_call"]
-
 _WAN_NEGATIVE = (
     "Bright tones, overexposed, static, blurred details, subtitles, style, works, paintings, images, static, "
     "overall gray, worst quality, low quality, JPEG compression residue, ugly, incomplete, extra fingers, poorly "

@@ -16,8 +16,6 @@ from wiro_nb.local_models.weights import commit_of
 from wiro_nb.sandbox.engines import EngineError, Parameters
 from wiro_nb.schema.types import Rule
 
-__all__ = ["Call", "Lora", "Picture", "Request", "describe_call", "for_worker"]
-
 MAX_SEED = 2**32 - 1
 _MAX_SIDE_PX = 2048
 _FRAMES = Rule(4, 1)

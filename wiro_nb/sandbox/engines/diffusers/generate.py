@@ -31,8 +31,6 @@ from wiro_nb.sandbox.engines.media import Mp4Writer, read_picture
 if TYPE_CHECKING:
     from wiro_nb.sandbox.engines.diffusers.worker import Channel
 
-__all__ = ["Generator"]
-
 _VERSIONS = ("diffusers", "transformers", "torch", "accelerate", "peft", "av")
 _CRF = 17
 

@@ -18,8 +18,6 @@ from pathlib import Path
 from wiro_nb.local_models import GB
 from wiro_nb.sandbox.engines import EngineError
 
-__all__ = ["MemoryPlan", "count_parameters", "plan_memory"]
-
 _VIDEO_RESERVES = (16 * GB, 8 * GB)
 """Bytes beside the weights, for a decoder that takes the clip whole and one that takes it in tiles."""
 _UNET_RESERVES = (3 * GB, 3 * GB)

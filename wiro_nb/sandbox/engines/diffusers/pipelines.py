@@ -26,8 +26,6 @@ from wiro_nb.local_models import GB
 from wiro_nb.sandbox.engines import EngineError
 from wiro_nb.sandbox.engines.diffusers.memory import MemoryPlan
 
-__all__ = ["MEMORY_VARIABLE", "LoadedPipeline", "PreviewClock", "card_bytes", "load_pipeline"]
-
 MEMORY_VARIABLE = "WIRO_LOCAL_GPU_MEMORY_GB"
 
 _DENOISERS = ("transformer", "transformer_2", "unet")

@@ -19,8 +19,6 @@ from typing import Any, Protocol
 
 from wiro_nb.sandbox.engines import EngineError
 
-__all__ = ["DOCTOR", "Connection", "Pool", "Worker", "WorkerDied", "start_process", "worker_command"]
-
 GRACE_S = 3.0
 DOCTOR = "Type: wiro-nb local doctor"
 _ATTEMPTS = 2

@@ -27,8 +27,6 @@ from wiro_nb.sandbox.engines.diffusers.pool import (
     worker_command,
 )
 
-__all__ = ["RayCluster", "WorkerHost"]
-
 _INSTALL = 'python -m pip install "wiro_nb[ray]"'
 _CONNECT_S = 5.0
 _START_S = 300.0

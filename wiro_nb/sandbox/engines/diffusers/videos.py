@@ -22,8 +22,6 @@ from wiro_nb.sandbox.engines.diffusers.calls import Call, Picture
 if TYPE_CHECKING:
     import httpx2
 
-__all__ = ["VideosEngine"]
-
 _ADAPTERS = ("wan_ti2v", "wan_vace")
 _TIMEOUT_S = 60.0
 _UNKNOWN = "unknown: the server does not say"

@@ -26,8 +26,6 @@ from typing import IO, Any
 
 from wiro_nb.sandbox.engines import EngineError, first_line
 
-__all__ = ["main"]
-
 
 class Cancelled(Exception):
     """The job was cancelled."""

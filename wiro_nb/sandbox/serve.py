@@ -44,6 +44,7 @@ key_only_api_key, pid, version.
 ENGINE_NAMES = ("placeholder", "instant", "diffusers", "videos")
 _MAX_WORKERS = 64
 _WAIT_S = 10.0
+_BACKLOG = 2048
 _INSTANT_STEP_S = 0.15
 T = TypeVar("T", int, float, Decimal)
 
@@ -265,7 +266,7 @@ def _serve(options: argparse.Namespace, lock: InstanceLock) -> None:
         lifespan="on",
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=1,
-        backlog=2048,
+        backlog=_BACKLOG,
     )
     # uvicorn 0.54 calls a refused handshake (the fault `socket:refuse`) an error of the application.
     logging.getLogger("uvicorn.error").addFilter(lambda entry: "completing handshake" not in entry.getMessage())
@@ -289,21 +290,12 @@ def _bind(port: int, port_used_last: int) -> socket.socket:
     Raises:
         OSError: The port asked for is taken.
     """
-    for wanted in (port,) if port else (port_used_last, 0):
-        # With IPPROTO_TCP asyncio disables Nagle's algorithm, which costs 40 ms an answer.
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        if os.name == "posix":
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(("127.0.0.1", wanted))
-            listener.listen(2048)
-        except OSError:
-            listener.close()
-            if port:
-                raise
-        else:
-            return listener
-    raise OSError("no free port on 127.0.0.1")
+    try:
+        return socket.create_server(("127.0.0.1", port or port_used_last), backlog=_BACKLOG)
+    except OSError:
+        if port:
+            raise
+        return socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
 
 
 def _end_with_stdin(server: uvicorn.Server, lock: InstanceLock) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from wiro_nb.media import decode
 from wiro_nb.sandbox.engines import EngineError
 
 FloatImage = NDArray[np.floating[Any]]
@@ -44,13 +45,10 @@ def read_picture(path: Path) -> Image.Image:
         pass
     except _UNREADABLE as error:
         raise EngineError(_NO_PICTURE.format(path.name)) from error
-    try:
-        with av.open(str(path)) as container:
-            container.streams.video[0].thread_count = 1
-            frame = next(container.decode(video=0))
+    with contextlib.suppress(*decode.DECODE_ERRORS):
+        for frame in decode.frames(path):
             return Image.fromarray(frame.to_ndarray(format="rgb24"))
-    except (av.FFmpegError, IndexError, StopIteration, ValueError, OSError) as error:
-        raise EngineError(_NO_PICTURE.format(path.name)) from error
+    raise EngineError(_NO_PICTURE.format(path.name))
 
 
 class Mp4Writer:

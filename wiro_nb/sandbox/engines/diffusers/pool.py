@@ -12,8 +12,10 @@ import json
 import os
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -207,14 +209,19 @@ class _Slot:
     worker: Worker | None = None
     timer: asyncio.TimerHandle | None = None
 
+    @property
+    def models(self) -> frozenset[str]:
+        """Keys of the models that its worker holds."""
+        return self.worker.models if self.worker is not None else frozenset()
 
-@dataclass
+
+@dataclass(eq=False)
 class _Waiting:
     """A job that waits for a slot."""
 
     key: str
     slot: asyncio.Future[_Slot]
-    passed: int = field(default=0)
+    passed: int = 0
 
 
 class Pool:
@@ -249,15 +256,13 @@ class Pool:
             EngineError: It failed, or its worker died in both attempts.
         """
         for attempt in range(1, _ATTEMPTS + 1):
-            slot = await self._acquire(call["key"])
             try:
-                worker = await self._ready(slot)
-                return await worker.run(call, out, on_progress)
+                async with self._slot(call["key"]) as slot:
+                    worker = await self._ready(slot)
+                    return await worker.run(call, out, on_progress)
             except WorkerDied as error:
                 if attempt == _ATTEMPTS:
                     raise EngineError(f"The worker died {attempt} times while it ran this. {error}") from error
-            finally:
-                self._release(slot)
         raise AssertionError("unreachable")
 
     async def close(self) -> None:
@@ -275,44 +280,43 @@ class Pool:
             self.facts = slot.worker.facts
             if self._size == 0:
                 self._size = max(1, int(slot.worker.facts.get("devices", 1)))
-                for index in range(len(self._slots), self._size):
-                    self._slots.append(_Slot(index))
-                    self._release(self._slots[-1])
+                more = [_Slot(index) for index in range(len(self._slots), self._size)]
+                self._slots += more
+                self._free += more
+                self._assign()
         return slot.worker
 
-    async def _acquire(self, key: str) -> _Slot:
-        if self._free:
-            slot = max(self._free, key=lambda slot: (_holds(slot, key), -_model_count(slot), -slot.index))
+    @asynccontextmanager
+    async def _slot(self, key: str) -> AsyncIterator[_Slot]:
+        """Waits for a slot, and gives it back at the end."""
+        job = _Waiting(key, asyncio.get_running_loop().create_future())
+        self._waiting.append(job)
+        self._assign()
+        try:
+            yield await job.slot
+        finally:
+            if job in self._waiting:
+                self._waiting.remove(job)
+            else:
+                slot = job.slot.result()
+                self._free.append(slot)
+                if slot.worker is not None and self._idle_s:
+                    slot.timer = asyncio.get_running_loop().call_later(self._idle_s, self._end, slot)
+                self._assign()
+
+    def _assign(self) -> None:
+        """Gives free slots to waiting jobs: to the first job whose model a slot holds, or to the first one."""
+        while self._free and (jobs := [job for job in self._waiting if not job.slot.done()]):
+            first = jobs[0]
+            slots = sorted(self._free, key=lambda slot: (len(slot.models), slot.index))
+            pairs = product(jobs if first.passed < _MAX_PASSED else [first], slots)
+            job, slot = max(pairs, key=lambda pair: pair[0].key in pair[1].models)
+            first.passed += job is not first
+            self._waiting.remove(job)
             self._free.remove(slot)
             if slot.timer is not None:
                 slot.timer.cancel()
-            return slot
-        waiting = _Waiting(key, asyncio.get_running_loop().create_future())
-        self._waiting.append(waiting)
-        try:
-            return await waiting.slot
-        except asyncio.CancelledError:
-            if waiting in self._waiting:
-                self._waiting.remove(waiting)
-            elif waiting.slot.done() and not waiting.slot.cancelled():
-                self._release(waiting.slot.result())
-            raise
-
-    def _release(self, slot: _Slot) -> None:
-        """Gives a slot to the first job whose model it holds, or to the first one."""
-        self._waiting = [item for item in self._waiting if not item.slot.done()]
-        if not self._waiting:
-            self._free.append(slot)
-            if slot.worker is not None and self._idle_s:
-                slot.timer = asyncio.get_running_loop().call_later(self._idle_s, self._end, slot)
-            return
-        first = self._waiting[0]
-        chosen = first
-        if first.passed < _MAX_PASSED:
-            chosen = next((item for item in self._waiting if _holds(slot, item.key)), first)
-        first.passed += chosen is not first
-        self._waiting.remove(chosen)
-        chosen.slot.set_result(slot)
+            job.slot.set_result(slot)
 
     def _end(self, slot: _Slot) -> None:
         """Has the worker of a slot ended; the next job starts another one."""
@@ -322,11 +326,3 @@ class Pool:
             self._ends.add(end := asyncio.ensure_future(slot.worker.connection.end()))
             end.add_done_callback(self._ends.discard)
             slot.worker = None
-
-
-def _holds(slot: _Slot, key: str) -> bool:
-    return slot.worker is not None and key in slot.worker.models
-
-
-def _model_count(slot: _Slot) -> int:
-    return len(slot.worker.models) if slot.worker is not None else 0

@@ -136,20 +136,17 @@ def _faults(text: str) -> str:
 
 def _create_engines(options: argparse.Namespace) -> Mapping[Kind, Engine]:
     """Returns the engine for each kind of output."""
-    if options.engine == "diffusers":
-        from wiro_nb.sandbox.engines.diffusers import DiffusersEngine
+    if options.engine in ("diffusers", "videos"):
+        from wiro_nb.sandbox.engines.diffusers import DiffusersEngine, VideosEngine
         from wiro_nb.sandbox.engines.diffusers.pool import Pool, StartWorker, start_process, worker_command
         from wiro_nb.sandbox.engines.diffusers.ray_workers import RayCluster
 
+        if options.engine == "videos":
+            return {"clip": VideosEngine(options.url)}
+        start: StartWorker = partial(start_process, worker_command(options.python))
         if options.ray:
-            start: StartWorker = RayCluster(options.ray, options.python).start
-        else:
-            start = partial(start_process, worker_command(options.python))
+            start = RayCluster(options.ray, options.python).start
         return {"clip": DiffusersEngine(Pool(start, options.workers, 60 * options.idle_minutes))}
-    if options.engine == "videos":
-        from wiro_nb.sandbox.engines.diffusers.videos import VideosEngine
-
-        return {"clip": VideosEngine(options.url)}
     from wiro_nb.sandbox.engines.instant import InstantEngine
 
     instant = InstantEngine(_INSTANT_STEP_S / options.speed)

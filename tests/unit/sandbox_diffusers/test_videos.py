@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from wiro_nb.sandbox.engines import EngineError, Job, Progress, Result
-from wiro_nb.sandbox.engines.diffusers.videos import VideosEngine
+from wiro_nb.sandbox.engines.diffusers import VideosEngine
 
 TI2V, VACE = "Wan-AI/Wan2.2-TI2V-5B-text-to-video", "pruna/vace"
 

@@ -262,6 +262,8 @@ def test_parameters_are_counted_by_part_from_the_files_headers(tmp_path: Path) -
     write("vae/model.safetensors", 7)
     folders = {"pipeline": str(tmp_path / "base"), "vae": str(tmp_path / "vae")}
     assert count_parameters(folders) == {"unet": 14, "vae": 7}
+    with pytest.raises(EngineError, match=r"no weights for vae in /nowhere/vae\. Set WIRO_LOCAL_WEIGHTS"):
+        count_parameters({"pipeline": str(tmp_path / "base"), "vae": "/nowhere/vae"})
     cut = tmp_path / "base/unet/1.safetensors"
     whole = cut.read_bytes()
     for length in (0, 5, 30, len(whole) - 1):

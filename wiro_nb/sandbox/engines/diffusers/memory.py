@@ -65,14 +65,22 @@ def plan_memory(parts: Mapping[str, int], device_bytes: int | None, ram_bytes: f
 
 
 def count_parameters(folders: Mapping[str, str]) -> Counter[str]:
-    """Counts the parameters of safetensors files by part, from their headers; `EngineError` for a cut file.
+    """Counts the parameters of safetensors files by part, from their headers.
 
     Args:
         folders: By role. The role "pipeline" has a folder a part; a part that also has a role of its own is
             counted there.
+
+    Raises:
+        EngineError: A folder is not on this machine, or a file is cut.
     """
     counts: Counter[str] = Counter()
     for role, folder in folders.items():
+        if not Path(folder).is_dir():
+            raise EngineError(
+                f"A machine of the Ray cluster has no weights for {role} in {folder}. Set WIRO_LOCAL_WEIGHTS to a "
+                "folder that all machines share, and pull again."
+            )
         for path in sorted(Path(folder).rglob("*.safetensors")):
             part = path.relative_to(folder).parts[0] if role == "pipeline" else role
             if role != "pipeline" or part not in folders:

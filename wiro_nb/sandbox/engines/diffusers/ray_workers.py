@@ -12,20 +12,16 @@ one end whatever happens to the first one. The methods of an actor interleave, s
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import socket
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from wiro_nb.sandbox.engines import EngineError, first_line
-from wiro_nb.sandbox.engines.diffusers.pool import (
-    Worker,
-    WorkerDied,
-    start_process,
-    worker_command,
-)
+from wiro_nb.sandbox.engines.diffusers.pool import Worker, WorkerDied, start_process, worker_command
 
 _INSTALL = 'python -m pip install "wiro_nb[ray]"'
 _CONNECT_S = 5.0
@@ -42,7 +38,6 @@ class WorkerHost:
     def __init__(self, python: str) -> None:
         self._command = worker_command(python)
         self._folder = tempfile.TemporaryDirectory(prefix="wiro-nb-")
-        self._refusal: dict[str, Any] | None = None
 
     async def start(self, index: int) -> dict[str, Any]:
         """Starts the process and returns its "ready" message."""
@@ -57,19 +52,19 @@ class WorkerHost:
     async def send(self, message: dict[str, Any], pictures: Mapping[str, Any]) -> None:
         """Sends a message. A job's pictures come as bytes, and its file is written on this machine."""
         if message["type"] == "run":
-            if absent := _find_missing_weights(message["call"]):
-                self._refusal = {"type": "failed", "message": absent}
-                return
-            folder = Path(self._folder.name)
-            call = {**message["call"], "pictures": _write_pictures(pictures, folder)}
+            folder, numbers = Path(self._folder.name), itertools.count()
+
+            def write(content: bytes) -> str:
+                path = folder / f"picture-{next(numbers)}"
+                path.write_bytes(content)
+                return str(path)
+
+            call = {**message["call"], "pictures": _map_pictures(pictures, write)}
             message = {**message, "call": call, "out": str(folder / "0.mp4")}
         await self._connection.send(message)
 
     async def receive(self) -> dict[str, Any]:
         """Waits for the next message; "done" comes with the clip as `file`."""
-        if (refusal := self._refusal) is not None:
-            self._refusal = None
-            return refusal
         message = await self._connection.receive()
         if message["type"] == "done":
             message["file"] = Path(self._folder.name, "0.mp4").read_bytes()  # noqa: ASYNC240
@@ -98,7 +93,8 @@ class _RayConnection:
         pictures: dict[str, Any] = {}
         if message["type"] == "run":
             self._out = Path(message["out"])
-            pictures = await asyncio.to_thread(_read_pictures, message["call"].get("pictures", {}))
+            paths = message["call"].get("pictures", {})
+            pictures = await asyncio.to_thread(_map_pictures, paths, lambda path: Path(path).read_bytes())
         await self._wait(self._actor.send.remote(message, pictures))
 
     async def receive(self) -> dict[str, Any]:
@@ -191,33 +187,9 @@ def _connect(address: str) -> Any:
     return ray
 
 
-def _find_missing_weights(call: Mapping[str, Any]) -> str | None:
-    """Returns a sentence when this machine does not have the weights of a call."""
-    named = {**call.get("folders", {}), **{lora["id"]: lora["folder"] for lora in call.get("loras", ())}}
-    missing = [name for name, folder in named.items() if not Path(folder).is_dir()]
-    if not missing:
-        return None
-    return (
-        f"A machine of the Ray cluster has no weights for {', '.join(missing)}. Set WIRO_LOCAL_WEIGHTS to a "
-        "folder that all machines share, and pull again."
-    )
-
-
-def _read_pictures(pictures: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the files of a call's pictures; a list stays a list."""
+def _map_pictures(pictures: Mapping[str, Any], change: Callable[[Any], Any]) -> dict[str, Any]:
+    """Returns the pictures of a call, each one changed; a list stays a list."""
     return {
-        name: [Path(path).read_bytes() for path in value] if isinstance(value, list) else Path(value).read_bytes()
+        name: [change(item) for item in value] if isinstance(value, list) else change(value)
         for name, value in pictures.items()
     }
-
-
-def _write_pictures(pictures: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Writes what `_read_pictures` returned into a folder, and returns the paths."""
-    paths: dict[str, Any] = {}
-    for name, value in pictures.items():
-        files = value if isinstance(value, list) else [value]
-        written = [folder / f"{name}-{number}" for number in range(len(files))]
-        for path, content in zip(written, files, strict=True):
-            path.write_bytes(content)
-        paths[name] = [str(path) for path in written] if isinstance(value, list) else str(written[0])
-    return paths

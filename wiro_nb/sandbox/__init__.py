@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from wiro_nb.errors import MissingExtra
+
 __all__ = ["main"]
 
 
@@ -20,18 +22,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         MissingExtra: A package of the `sandbox` extra is not installed.
     """
-    try:
-        from wiro_nb.sandbox import serve
+    packages = ("av", "numpy", "PIL", "python_multipart", "starlette", "uvicorn")
+    MissingExtra.require("the sandbox", "sandbox", *packages)
+    from wiro_nb.sandbox import serve
 
-        return serve.main(argv)
-    except ModuleNotFoundError as error:
-        from wiro_nb.errors import MissingExtra
-
-        if (error.name or "").startswith("wiro_nb"):
-            raise
-        raise MissingExtra(
-            f"The sandbox needs {error.name}, which is not installed.",
-            hint='python -m pip install "wiro_nb[sandbox]"',
-            extra="sandbox",
-            package=error.name,
-        ) from error
+    return serve.main(argv)

@@ -83,8 +83,7 @@ class Runner:
 
     def add(self, task: Task, model: Model) -> None:
         """Starts a task that the store already knows."""
-        self.active[task.id] = active = _ActiveTask(self, task, model)
-        active.coroutine = self.start(active.run())
+        self.active[task.id] = _ActiveTask(self, task, model)
 
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Starts a coroutine that is cancelled when the service ends."""
@@ -135,14 +134,11 @@ class Runner:
 
 
 class _ActiveTask:
-    """A task in progress.
+    """A task in progress, from the queue to its end.
 
     Attributes:
         released: Set to continue the task where a directive holds it.
-        coroutine: `run`, once it runs.
     """
-
-    coroutine: asyncio.Task[None] | None = None
 
     def __init__(self, runner: Runner, task: Task, model: Model) -> None:
         self.task, self.released = task, asyncio.Event()
@@ -153,9 +149,9 @@ class _ActiveTask:
         self._directives = {*written, *(_DIRECTIVE_OF_FAULT[fault.kind] for fault in faults)}
         self._exit_code = next((fault.value for fault in faults if fault.kind == "fail" and fault.value), "1")
         self._reported_at = 0.0
+        self._coroutine = runner.start(self._run())
 
-    async def run(self) -> None:
-        """Takes the task from the queue to its end."""
+    async def _run(self) -> None:
         task, folder = self.task, None
         try:
             await asyncio.sleep(0)  # lets the answer to Run out first
@@ -181,8 +177,7 @@ class _ActiveTask:
     def stop(self) -> None:
         """Cancels or kills the task."""
         self._end("task_cancel")
-        if self.coroutine:
-            self.coroutine.cancel()
+        self._coroutine.cancel()
 
     def _inputs(self) -> dict[str, tuple[Path, ...]]:
         inputs = {}

@@ -17,6 +17,7 @@ from wiro_nb.sandbox.engines import EngineError
 from wiro_nb.sandbox.engines.media import FloatImage
 from wiro_nb.sandbox.engines.placeholder.drawing import (
     Animation,
+    Rng,
     channels,
     make_rng,
     make_weather,
@@ -181,7 +182,7 @@ def _animate_pictures(request: ClipRequest, pictures: Sequence[Image.Image]) -> 
     return frame
 
 
-def _ken_burns(rng: np.random.Generator, move: Path) -> Path:
+def _ken_burns(rng: Rng, move: Path) -> Path:
     """Returns a slow camera in a random direction, on top of `move`."""
     angle, closer, inward = float(rng.uniform(0, 6.283)), float(rng.uniform(0.07, 0.13)), rng.random() < 0.6
 

@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 from wiro_nb.sandbox.engines.media import FloatImage
 from wiro_nb.sandbox.engines.placeholder.request import ClipRequest
 
+Rng = np.random.Generator
 Colour = NDArray[np.float64]
 """Red, green, blue, 0 to 255; or several colours, shape (count, 3)."""
 Animation = Callable[[float], FloatImage]
@@ -38,6 +39,11 @@ _MAX_CHARACTERS = 400
 _MAX_SEED = 26
 
 
+def read_colours(text: str) -> Colour:
+    """Reads colours written as `2f6fbe 7fb2e6`, shape (count, 3)."""
+    return np.array([list(bytes.fromhex(colour)) for colour in text.split()], np.float64)
+
+
 def mix(one: ArrayLike, other: ArrayLike, share: float) -> Colour:
     """Returns the colours `share` (0 to 1) of the way from `one` to `other`."""
     start = np.asarray(one, np.float64)
@@ -49,19 +55,13 @@ def channels(colour: ArrayLike) -> FloatImage:
     return np.asarray(colour, np.float32)[:, None, None]
 
 
-def make_rng(*keys: str) -> np.random.Generator:
+def make_rng(*keys: str) -> Rng:
     """Returns a generator seeded by texts."""
-    return np.random.Generator(np.random.PCG64(list("\x00".join(keys).encode())))
+    return Rng(np.random.PCG64(list("\x00".join(keys).encode())))
 
 
 def fbm(
-    rng: np.random.Generator,
-    width: int,
-    height: int,
-    cell_px: float,
-    octaves: int,
-    gain: float = 0.5,
-    stretch: float = 1.0,
+    rng: Rng, width: int, height: int, cell_px: float, octaves: int, gain: float = 0.5, stretch: float = 1.0
 ) -> FloatImage:
     """Returns fractal noise, shape (height, width), mean 0, standard deviation 1.
 
@@ -104,7 +104,7 @@ def crop(sheet: FloatImage, left: float, width: int) -> FloatImage:
     return np.asarray(cut * (1 - part) + sheet[..., whole + 1 : whole + 1 + width] * part, np.float32)
 
 
-def make_weather(rng: np.random.Generator, request: ClipRequest) -> Painter:
+def make_weather(rng: Rng, request: ClipRequest) -> Painter:
     """Returns falling rain or snow; in fair weather it paints nothing."""
     x, y, near = rng.random((_DROPS, 3)).astype(np.float32).T
     rains, snows = "rain" in request.features.others, request.features.land == "snow"

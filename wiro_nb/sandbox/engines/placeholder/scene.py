@@ -18,12 +18,14 @@ from wiro_nb.sandbox.engines.placeholder.drawing import (
     Animation,
     Colour,
     Painter,
+    Rng,
     channels,
     crop,
     fbm,
     make_rng,
     make_weather,
     mix,
+    read_colours,
     smoothstep,
 )
 from wiro_nb.sandbox.engines.placeholder.request import TABLES, ClipRequest, PromptFeatures
@@ -47,10 +49,7 @@ class Palette(NamedTuple):
     cloud_dark: Colour
 
 
-_PALETTES = {
-    mood: np.array([list(bytes.fromhex(colour)) for colour in line.split()], np.float64)
-    for mood, line in TABLES["palettes"].items()
-}
+_PALETTES = {mood: read_colours(line) for mood, line in TABLES["palettes"].items()}
 
 
 def _read_palette(features: PromptFeatures, fallback: str) -> Palette:
@@ -134,7 +133,7 @@ def animate_scene(request: ClipRequest, width: int, height: int, pan: int = 0) -
     return frame
 
 
-def _paint_sky(layout: np.random.Generator, plan: _Plan) -> tuple[FloatImage, FloatImage]:
+def _paint_sky(layout: Rng, plan: _Plan) -> tuple[FloatImage, FloatImage]:
     """Returns gradient, stars, and sun or moon, shape (3, rows, width), and the sun's glow (rows, width)."""
     features, palette, width, height, rows = plan.features, plan.palette, plan.width, plan.height, plan.shore
     low, night = features.sky in ("sunset", "dawn"), features.sky in ("night", "neon")
@@ -163,7 +162,7 @@ def _paint_sky(layout: np.random.Generator, plan: _Plan) -> tuple[FloatImage, Fl
     return sky, np.asarray(glow, np.float32)
 
 
-def _clouds(layout: np.random.Generator, detail: np.random.Generator, plan: _Plan, glow: FloatImage) -> Painter:
+def _clouds(layout: Rng, detail: Rng, plan: _Plan, glow: FloatImage) -> Painter:
     """Two sheets of noise at different speeds: a cloud is where both are thick, so clouds change shape."""
     width, height, rows, palette = plan.width, plan.height, plan.shore, plan.palette
     travel = min(0.35, 0.010 * plan.duration_s) * width
@@ -187,7 +186,7 @@ def _clouds(layout: np.random.Generator, detail: np.random.Generator, plan: _Pla
     return paint
 
 
-def _hills(layout: np.random.Generator, rng: np.random.Generator, nearness: float, plan: _Plan) -> Painter:
+def _hills(layout: Rng, rng: Rng, nearness: float, plan: _Plan) -> Painter:
     """A range of hills, wider than the canvas by the distance it travels.
 
     `nearness` runs from 0, the farthest range, to 1.
@@ -195,7 +194,7 @@ def _hills(layout: np.random.Generator, rng: np.random.Generator, nearness: floa
     features, palette, height, bottom = plan.features, plan.palette, plan.height, plan.shore
     travel_px = abs(plan.travel_px) * (0.16 + 0.84 * nearness)
     columns = plan.width + math.ceil(travel_px) + 2
-    ridge = _ridge(layout, rng, features, nearness, columns, height)
+    ridge = _ridge(layout, rng, nearness, plan, columns)
     if "trees" in features.others and nearness > 0.25:
         ridge = _plant_trees(rng, ridge, nearness, height)
     ridge = np.clip(ridge, 0, bottom - 1).astype(np.float32)
@@ -226,27 +225,20 @@ def _hills(layout: np.random.Generator, rng: np.random.Generator, nearness: floa
     return paint
 
 
-def _ridge(
-    layout: np.random.Generator,
-    rng: np.random.Generator,
-    features: PromptFeatures,
-    nearness: float,
-    columns: int,
-    height: int,
-) -> FloatImage:
+def _ridge(layout: Rng, rng: Rng, nearness: float, plan: _Plan, columns: int) -> FloatImage:
     """Returns the row of the ridge at each column."""
-    smooth = features.land in ("desert", "sea")
+    smooth, height = plan.features.land in ("desert", "sea"), plan.height
     cell = height * float(layout.uniform(0.55, 0.95)) * (1 - 0.25 * nearness)
     line = fbm(rng, columns, 4, cell, 3 if smooth else 8, 0.32 if smooth else 0.45)[0]
     if not smooth:
         line = 0.62 * line + 0.7 * (0.6 - np.abs(fbm(rng, columns, 4, 0.8 * cell, 7, 0.45)[0]))  # peaks
-    base = 0.5 + ((0.70 if "water" in features.others else 0.93) - 0.5) * nearness**1.15
+    base = 0.5 + ((0.70 if "water" in plan.features.others else 0.93) - 0.5) * nearness**1.15
     base += float(layout.uniform(-0.02, 0.02))
     tall = (0.105 - 0.035 * nearness) * float(layout.uniform(0.75, 1.25))
     return np.asarray((base - tall * np.clip(line, -2.2, 2.6)) * height, np.float32)
 
 
-def _plant_trees(rng: np.random.Generator, ridge: FloatImage, nearness: float, height: int) -> FloatImage:
+def _plant_trees(rng: Rng, ridge: FloatImage, nearness: float, height: int) -> FloatImage:
     """Returns the ridge with a line of conifers on it."""
     columns, line, x = ridge.size, ridge.copy(), 0.0
     while x < columns:
@@ -260,7 +252,7 @@ def _plant_trees(rng: np.random.Generator, ridge: FloatImage, nearness: float, h
     return np.minimum(line, ridge)
 
 
-def _water(rng: np.random.Generator, plan: _Plan) -> Painter:
+def _water(rng: Rng, plan: _Plan) -> Painter:
     """A sheet of water below the shore that mirrors what is above it."""
     palette, width, height, shore = plan.palette, plan.width, plan.height, plan.shore
     rows, spare = height - shore, width // 4
@@ -310,20 +302,13 @@ def _landmark(
 
 def _draw_landmark(landmark: dict[str, Any], palette: Palette, height: int) -> FloatImage:
     """Returns a landmark with premultiplied colours and coverage, shape (4, rows, columns)."""
-    shades = {
-        "dark": ((0, 0, 0), 0.65),
-        "white": ((248, 242, 230), 0.2),
-        "shade": ((220, 208, 194), 0.3),
-        "red": ((186, 52, 44), 0.3),
-        "hull": ((92, 48, 34), 0.35),
-        "lamp": ((255, 240, 190), 0.0),
-    }
     rows = max(10, round(landmark["height"] * height))
     columns = round(rows * landmark["aspect"])
     image = Image.new("RGBA", (columns * 4, rows * 4), (0, 0, 0, 0))  # drawn larger: antialiasing
     for polygon in landmark["polygons"]:
-        colour, share = shades[polygon["colour"]]
-        red, green, blue = (round(value) for value in mix(colour, palette.near, share))
+        shade = TABLES["shades"][polygon["colour"]]
+        colour = mix(read_colours(shade["colour"])[0], palette.near, shade["share"])
+        red, green, blue = (round(value) for value in colour)
         outline = [(x * columns * 4, y * rows * 4) for x, y in polygon["points"]]
         ImageDraw.Draw(image).polygon(outline, fill=(red, green, blue, 255))
     pixels = np.asarray(image.resize((columns, rows), Image.Resampling.BOX), np.float32).transpose(2, 0, 1).copy()

@@ -28,8 +28,6 @@ _LONGEST_NUMBER = 64
 _STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.DOTALL)
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|h|m|s)", re.IGNORECASE)
 _CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d+)?)")
-_PLAIN = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,12})?")
-"""The form of most steps, percentages and seconds, which come by the thousand: read without `Decimal`."""
 _UNIT_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 
@@ -138,8 +136,6 @@ def as_optional_text(value: object, longest: int | None = None) -> str | None:
 
 def as_decimal(value: object) -> Decimal | None:
     """Returns an exact, finite number, or None."""
-    if value is None:
-        return None
     text = as_text(value).strip()
     if not text or len(text) > _LONGEST_NUMBER:
         return None
@@ -159,23 +155,12 @@ def as_cost(value: object) -> Decimal | None:
 
 def as_float(value: object) -> float | None:
     """Returns a finite number, or None; "60%" reads as 60."""
-    if value is None:
-        return None
-    if isinstance(value, str):
-        value = value.strip().removesuffix("%")
-        if _PLAIN.fullmatch(value):
-            return float(value)
-    number = as_decimal(value)
-    if number is None:
-        return None
-    result = float(number)
-    return result if math.isfinite(result) else None
+    number = as_decimal(value.strip().removesuffix("%") if isinstance(value, str) else value)
+    return None if number is None else float(number)
 
 
 def as_whole(value: object) -> int | None:
     """Returns a whole number ("6.0000" reads as 6) that a float holds exactly, or None."""
-    if isinstance(value, str) and len(value) < 16 and value.isascii() and value.isdecimal():
-        return int(value)
     number = as_decimal(value)
     return int(number) if number is not None and abs(number) <= _LARGEST_WHOLE else None
 
@@ -189,8 +174,6 @@ def as_flag(value: object, default: bool) -> bool:
 
 def as_moment(value: object) -> datetime | None:
     """Returns a UTC time from epoch seconds (or milliseconds); None for "0", empty, unreadable or after 2100."""
-    if value is None or value in ("", "0"):  # the most frequent values
-        return None
     seconds = as_float(value)
     if not seconds or seconds < 0:
         return None

@@ -213,7 +213,7 @@ def test_a_forgotten_uncertain_run_no_longer_holds_a_part_of_the_budget(manager:
 
 def test_a_place_in_the_queue_is_given_on_when_its_holder_is_gone_at_that_moment() -> None:
     async def scene() -> None:
-        queue = SubmitQueue(in_flight=1)
+        queue = SubmitQueue((60.0,), in_flight=1)
         await queue.enter("a")
         second = asyncio.ensure_future(queue.enter("b"))
         await asyncio.sleep(0)

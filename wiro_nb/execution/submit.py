@@ -14,8 +14,9 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from operator import itemgetter
-from typing import TYPE_CHECKING
+from functools import partial
+from operator import attrgetter
+from typing import TYPE_CHECKING, NamedTuple
 
 from wiro_nb.api.answers import Submitted
 from wiro_nb.api.envelope import CALLBACK_WORDS
@@ -53,6 +54,12 @@ class _Outcome(enum.Enum):
     UNMARKED = "refused because of its marker"
 
 
+class _Place(NamedTuple):
+    key: str
+    turn: asyncio.Future[None]
+    on_place: Callable[[int], None] | None
+
+
 class SubmitQueue:
     """The order in which the runs of one service are sent, a few at a time; used on the I/O thread only.
 
@@ -61,35 +68,33 @@ class SubmitQueue:
     after a growing pause.
 
     Args:
-        in_flight: Most sends at once.
         retry_s: Seconds between tries while the slots are full; the last one repeats.
-        on_places: Called with the waiting keys in order while the slots are full and the order changes, and with
-            an empty list when they are free again.
+        in_flight: Most sends at once.
     """
 
-    def __init__(
-        self,
-        *,
-        in_flight: int = 8,
-        retry_s: Sequence[float] = (2.0, 5.0, 10.0),
-        on_places: Callable[[list[str]], None] = lambda keys: None,
-    ) -> None:
+    def __init__(self, retry_s: Sequence[float], in_flight: int = 8) -> None:
+        self._retry_s = retry_s
         self._most = in_flight
         self._limit = 1  # of sends at once; while the slots are full 1 lets one run try, 0 none
-        self._retry_s = retry_s
-        self._on_places = on_places
-        self._waiting: list[tuple[str, asyncio.Future[None]]] = []
+        self._waiting: list[_Place] = []
         self._sending = 0
         self._is_full = False
         self._failed_tries = 0
         self._timer: asyncio.TimerHandle | None = None
 
-    async def enter(self, key: str, *, unless: asyncio.Future[None] | None = None) -> bool:
+    async def enter(
+        self,
+        key: str,
+        *,
+        unless: asyncio.Future[None] | None = None,
+        on_place: Callable[[int], None] | None = None,
+    ) -> bool:
         """Waits for this key's turn. Cancelling the caller gives up its place.
 
         Args:
             key: Sorts in the order of sending; a ULID does.
             unless: When it is done first, the place is given up, too.
+            on_place: Called with the number of keys before this one while the slots are full.
 
         Returns:
             True when it is the key's turn, and `leave` must follow; False when `unless` is done.
@@ -97,7 +102,8 @@ class SubmitQueue:
         if unless is not None and unless.done():
             return False
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        bisect.insort(self._waiting, (key, turn), key=itemgetter(0))
+        place = _Place(key, turn, on_place)
+        bisect.insort(self._waiting, place, key=attrgetter("key"))
         self._advance()
         has_turn = False
         try:
@@ -105,8 +111,11 @@ class SubmitQueue:
                 await asyncio.wait({turn, unless or turn}, return_when=asyncio.FIRST_COMPLETED)
             has_turn = turn.done() and not (unless is not None and unless.done())
         finally:
-            if not has_turn:
-                self._give_up(key, turn)
+            if not has_turn and turn.done():
+                self.leave(sent=False)  # its turn had come: the next one must have it
+            elif not has_turn:
+                self._waiting.remove(place)
+                self._advance()
         return has_turn
 
     def leave(self, *, sent: bool, full: bool = False) -> None:
@@ -123,9 +132,7 @@ class SubmitQueue:
         elif self._is_full:
             self._failed_tries = 0 if sent else self._failed_tries
             self._limit = 1
-            if not self._waiting and not self._sending:
-                self._is_full = False
-                self._on_places([])
+            self._is_full = bool(self._waiting or self._sending)
         elif sent:
             self._limit = min(self._most, 2 * self._limit)
         self._advance()
@@ -142,21 +149,15 @@ class SubmitQueue:
             self._limit = 1
             self._advance()
 
-    def _give_up(self, key: str, turn: asyncio.Future[None]) -> None:
-        if turn.done():
-            self.leave(sent=False)  # its turn had come: the next one must have it
-        else:
-            self._waiting.remove((key, turn))
-            self._advance()
-
     def _advance(self) -> None:
         while self._waiting and self._sending < self._limit:
-            _, turn = self._waiting.pop(0)
             self._sending += 1
             self._limit = 0 if self._is_full else self._limit
-            turn.set_result(None)
+            self._waiting.pop(0).turn.set_result(None)
         if self._is_full:
-            self._on_places([key for key, _ in self._waiting])
+            for ahead, place in enumerate(self._waiting):
+                if place.on_place is not None:
+                    place.on_place(ahead)
             if self._waiting and not self._sending and self._timer is None:
                 pause = self._retry_s[min(max(self._failed_tries - 1, 0), len(self._retry_s) - 1)]
                 self._timer = asyncio.get_running_loop().call_later(pause, self._retry)
@@ -177,13 +178,11 @@ class Submitter:
     def __init__(self, writer: StateWriter, connection: Connection) -> None:
         self._writer = writer
         self._connection = connection
-        self._runs: dict[str, Run] = {}
         self._unanswered: dict[str, asyncio.Future[None]] = {}
-        self._unmarked: set[str] = set()
         self._is_closing = False
         self._takes_no_marker: ServiceChoice | None = None
         self._recovery = SubmissionRecovery(writer, connection)
-        self.queue = SubmitQueue(retry_s=writer.settings.slot_retry_s, on_places=self._show_places)
+        self.queue = SubmitQueue(writer.settings.slot_retry_s)
 
     async def submit(self, run: Run, prepared: Prepared, cancelled: asyncio.Future[None]) -> None:
         """Submits a planned run; returns when it has a task, or has ended or is uncertain without one.
@@ -193,30 +192,22 @@ class Submitter:
             prepared: Its request.
             cancelled: Done when the user has asked to cancel.
         """
-        started = time.monotonic()
-        pauses = jittered_delays(random.random, first_s=1.0)
-        self._runs[run.id] = run
-        try:
-            while True:
-                if not await self.queue.enter(run.id, unless=cancelled):
-                    await self._cancel(run)
+        started, pauses, is_marked = time.monotonic(), jittered_delays(random.random, first_s=1.0), True
+        while await self.queue.enter(run.id, unless=cancelled, on_place=partial(self._show_place, run)):
+            outcome = _Outcome.ENDED
+            try:
+                outcome = await self._send_once(run, prepared, is_marked)
+            finally:
+                self.queue.leave(sent=run.state is RunState.SUBMITTED, full=outcome is _Outcome.FULL)
+            if outcome is _Outcome.ENDED:
+                return
+            is_marked = is_marked and outcome is not _Outcome.UNMARKED
+            if outcome is _Outcome.NOT_SENT:
+                pause = next(pauses)
+                if not await self._may_retry(run, time.monotonic() - started, pause):
                     return
-                outcome = _Outcome.ENDED
-                try:
-                    outcome = await self._send_once(run, prepared)
-                finally:
-                    is_sent = run.state is RunState.SUBMITTED
-                    self.queue.leave(sent=is_sent, full=outcome is _Outcome.FULL)
-                if outcome is _Outcome.ENDED:
-                    return
-                if outcome is _Outcome.NOT_SENT:
-                    pause = next(pauses)
-                    if not await self._may_retry(run, time.monotonic() - started, pause):
-                        return
-                    await asyncio.wait({cancelled}, timeout=pause)
-        finally:
-            self._runs.pop(run.id, None)
-            self._unmarked.discard(run.id)
+                await asyncio.wait({cancelled}, timeout=pause)
+        await self._cancel(run)
 
     async def recover(self, run: Run, cause: WiroError | None = None) -> None:
         """Adopts the task of a run whose answer was lost, or leaves the run uncertain; sends nothing."""
@@ -239,7 +230,7 @@ class Submitter:
     async def _cancel(self, run: Run) -> None:
         await self._writer.end_without_task(run, RunState.CANCELLED, cancelled_before_sending(run))
 
-    async def _send_once(self, run: Run, prepared: Prepared) -> _Outcome:
+    async def _send_once(self, run: Run, prepared: Prepared, is_marked: bool) -> _Outcome:
         try:
             await self._connection.connect()
             # Without files encoding is a matter of microseconds, and a thread's turn costs more.
@@ -254,7 +245,7 @@ class Submitter:
             await loop.create_future()  # given up in a moment; its plan stays as it is
         self._unanswered[run.id] = loop.create_future()
         try:
-            return await self._deliver(run, prepared, body)
+            return await self._deliver(run, prepared, body, is_marked)
         finally:
             self._note_answer(run)
 
@@ -263,7 +254,7 @@ class Submitter:
         if (answer := self._unanswered.pop(run.id, None)) is not None:
             answer.set_result(None)
 
-    async def _deliver(self, run: Run, prepared: Prepared, body: WireBody) -> _Outcome:
+    async def _deliver(self, run: Run, prepared: Prepared, body: WireBody, is_marked: bool) -> _Outcome:
         """Sends a request; the intent is on disk before, the answer after."""
         writer, connection, moment = self._writer, self._connection, utc_now()
         # On disk before a byte leaves: whatever happens now, a later process knows to ask before it sends.
@@ -280,7 +271,7 @@ class Submitter:
             return _Outcome.ENDED
         if any(file.path is not None for files in prepared.files.values() for file in files):
             self.queue.skip_ahead()
-        is_marked = run.id not in self._unmarked and self._takes_no_marker != connection.choice
+        is_marked = is_marked and self._takes_no_marker != connection.choice
         try:
             submitted = await connection.call(lambda client: self._run(client, run, body, moment, is_marked))
         except ConnectFailed:
@@ -296,7 +287,6 @@ class Submitter:
             if not is_marked or not any(map(CALLBACK_WORDS.search, [error.message, *error.details])):
                 await writer.end_without_task(run, RunState.FAILED, _refused(run, error))
                 return _Outcome.ENDED
-            self._unmarked.add(run.id)
             outcome = _Outcome.UNMARKED
         else:
             connection.reached = True
@@ -353,12 +343,10 @@ class Submitter:
         )
         return True
 
-    def _show_places(self, keys: list[str]) -> None:
-        for ahead, key in enumerate(keys):
-            run = self._runs.get(key)
-            if run is not None and run.state is RunState.PLANNED and run.snapshot.ahead != ahead:
-                before = f"{ahead} of yours ahead" if ahead else "next in line"
-                self._writer.change(run, ahead=ahead, message=f"all slots of your balance are taken: {before}")
+    def _show_place(self, run: Run, ahead: int) -> None:
+        if run.snapshot.ahead != ahead:
+            before = f"{ahead} of yours ahead" if ahead else "next in line"
+            self._writer.change(run, ahead=ahead, message=f"all slots of your balance are taken: {before}")
 
     def _show_upload(self, run: Run, sent: int, total: int | None) -> None:
         if total and run.state is RunState.SUBMITTING:

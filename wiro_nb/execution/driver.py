@@ -249,20 +249,20 @@ class Worker:
     async def cancel(self, run: Run) -> None:
         """Ends a run: before it is sent here, after that at the service; in another process through the ledger."""
         ledger = self.writer.ledger
-        if run.done:
-            run._reopen()  # a plan that was stopped by an error
+        if run.done and run.state is RunState.PLANNED:
+            run._reopen()  # an error stopped it
         self._begin(run)
         active = self._active.get(run.id)
-        if active is not None:
-            active.cancel()  # at once: it may be about to leave
+        if active is None:
+            return  # it ended just now
+        active.cancel()  # at once: it may be about to leave
         try:
             # It outlives this process and reaches the driving one. The handle keeps its row: the step that the
             # run takes at this moment may be newer than this one.
             await self.writer.ledger_call(lambda: ledger.request_cancel(run.id, utc_now()))
         except LedgerError as error:
             _log.warning("the cancel of run %s was not written down: %s", run.short_id, error.message)
-        if active is not None:
-            await self._cancel_here(active)
+        await self._cancel_here(active)
 
     async def _cancel_here(self, active: ActiveRun) -> None:
         run = active.run
@@ -285,7 +285,7 @@ class Worker:
 
     async def _heartbeat(self) -> None:
         ledger = self.writer.ledger
-        while self._active:
+        while any(active.held_until is not None for active in self._active.values()):
             await asyncio.sleep(self.writer.settings.heartbeat_s)
             before = {run_id for run_id, active in self._active.items() if active.held_until is not None}
             now, lease_s = utc_now(), self.writer.settings.lease_s

@@ -141,8 +141,7 @@ def save_record(
         The record's text, and the outputs as stored.
     """
     homes = [private if (private / output.name).is_file() else folder for output in final.outputs]
-    recorded = [recorded_output(output, home) for output, home in zip(final.outputs, homes, strict=True)]
-    record = build_run_record(final, recorded, made_by)
+    record = build_run_record(final, list(map(recorded_output, final.outputs, homes)), made_by)
     if final.state is not RunState.SUCCEEDED:
         return dump_json(record), final.outputs
     private.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from itertools import chain, repeat
 
 from wiro_nb.api.answers import ERROR_STATUS, Event, Task
-from wiro_nb.api.events import SocketState
+from wiro_nb.api.events import CLOSE_TIMEOUT_S, SocketState
 from wiro_nb.errors import ApiError, NotAccessible, WiroError
 from wiro_nb.execution.run import Run
 from wiro_nb.execution.state_writer import StateWriter, utc_now
@@ -99,11 +99,18 @@ class Follower:
             self._stop_reader(one)
 
     async def close(self) -> None:
-        """Stops polling and closes all sockets; a pending request is cancelled before the client closes."""
-        tasks = [*self._readers, *([self._poller] if self._poller is not None else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """Stops polling and waits for the sockets to close; a pending request ends before the client closes.
+
+        Runs are no longer followed, so their readers have been stopped: a second cancel would leave sockets open.
+        """
+        tasks = [*self._readers]
+        if self._poller is not None:
+            self._poller.cancel()
+            tasks.append(self._poller)
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=2 * CLOSE_TIMEOUT_S)
+            for task in late:
+                task.cancel()
 
     # Events ----------------------------------------------------------------------------------
 

@@ -330,12 +330,22 @@ def make_storm(
     return Storm(service, folder, random.Random(seed), squalls, kernels, RUNS_EACH, runs, kills)
 
 
+@pytest.mark.parametrize(
+    ("kernels", "runs", "kills"), [(16, 80, 10), pytest.param(24, 120, 16, marks=pytest.mark.slow)]
+)
 def test_nothing_is_lost_and_nothing_is_paid_twice_in_a_storm(
-    start_sandbox: Any, own_folders: Path, context: Any, make_manager: Any, point_at: Any
+    start_sandbox: Any,
+    own_folders: Path,
+    context: Any,
+    make_manager: Any,
+    point_at: Any,
+    kernels: int,
+    runs: int,
+    kills: int,
 ) -> None:
-    """At least 120 runs under every fault, kernels killed at random points at least 16 times."""
+    """At least so many runs under every fault, kernels killed at random points at least so many times."""
     seed = int(os.environ.get("WIRO_CHAOS_SEED", "4"))
-    storm = make_storm(start_sandbox, own_folders, seed=seed, kernels=24, runs=120, kills=16)
+    storm = make_storm(start_sandbox, own_folders, seed=seed, kernels=kernels, runs=runs, kills=kills)
     check_outcome(storm, run_storm(storm, context, make_manager, point_at))
 
 

@@ -51,10 +51,11 @@ def text_of(cell: Any) -> str:
     return "\n".join(str(item.get("data", {}).get("text/plain") or item.get("text") or "") for item in outputs)
 
 
-@pytest.mark.parametrize("name", ["01-quickstart.ipynb", "04-explore.ipynb"])
 def test_a_tutorial_run_again_from_the_top_sends_nothing_and_is_billed_nothing(
-    service: Any, execute: Execute, kernel_env: Path, name: str
+    service: Any, execute: Execute, kernel_env: Path
 ) -> None:
+    """The one with single runs and sweeps."""
+    name = "04-explore.ipynb"
     execute(nbformat.read(TUTORIALS / name, as_version=4))
     runs, balance = sent(service), service.audit()["balance_usd"]
     assert runs > 0

@@ -49,17 +49,29 @@ def cell(source: str) -> str:
     return f"get_ipython().run_cell_magic('wiro', {first!r}, {body!r})"
 
 
-def test_a_terminal_shows_the_result_as_text_with_the_file(env: dict[str, str], tmp_path: Path) -> None:
+def test_a_terminal_shows_one_moving_line_and_then_the_result_as_text_with_the_file(
+    env: dict[str, str], tmp_path: Path
+) -> None:
     script = f"%load_ext wiro_nb\n{cell(CELL)}\nprint('state', clip.status)\n%wiro runs\n"
-    done = subprocess.run(
-        ipython(script, tmp_path), cwd=tmp_path, env=env, capture_output=True, text=True, timeout=DEADLINE_S
+    controller, terminal = pty.openpty()
+    fcntl.ioctl(controller, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
+    job = subprocess.Popen(
+        ipython(script, tmp_path), cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=terminal, text=True
     )
-    assert done.returncode == 0, done.stderr
-    assert "wiro: done  sandbox/plain-clip" in done.stdout
-    assert "state succeeded" in done.stdout
-    assert "<" not in done.stdout, "no HTML reaches a terminal"
-    assert "\r" not in done.stderr, "no moving line where nobody sees it move"
-    path = next(word for word in done.stdout.split() if word.startswith("wiro_outputs/"))
+    os.close(terminal)
+    told = b""
+    while piece := read_terminal(controller):
+        told += piece
+    os.close(controller)
+    shown, _ = job.communicate(timeout=DEADLINE_S)
+    assert job.returncode == 0, told
+    lines = told.decode().split("\r")
+    assert any("[" in line and "Done" in line for line in lines)
+    assert max(map(len, lines)) <= 40
+    assert "wiro: done  sandbox/plain-clip" in shown
+    assert "state succeeded" in shown
+    assert "<" not in shown, "no HTML reaches a terminal"
+    path = next(word for word in shown.split() if word.startswith("wiro_outputs/"))
     assert (tmp_path / path).stat().st_size > 0
 
 
@@ -80,26 +92,11 @@ def test_a_displayed_run_leaves_no_empty_output_in_a_terminal(env: dict[str, str
         [sys.executable, "-c", script], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=DEADLINE_S
     )
     assert done.returncode == 0, done.stderr
+    assert "\r" not in done.stderr, "no moving line where nobody sees it move"
     assert "kept succeeded" in done.stdout
     assert "assigned succeeded" in done.stdout
     assert "Out[2]" not in done.stdout
     assert "Out[5]: 'succeeded'" in done.stdout, done.stdout
-
-
-def test_a_terminal_shows_one_moving_line_while_it_waits(env: dict[str, str], tmp_path: Path) -> None:
-    controller, terminal = pty.openpty()
-    command = ipython(f"%load_ext wiro_nb\n{cell(CELL)}\n", tmp_path)
-    job = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.DEVNULL, stderr=terminal)
-    os.close(terminal)
-    fcntl.ioctl(controller, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
-    told = b""
-    while piece := read_terminal(controller):
-        told += piece
-    os.close(controller)
-    assert job.wait(DEADLINE_S) == 0
-    lines = told.decode().replace("\x1b[K", "").split("\r")  # without the code that clears a line
-    assert any("[" in line and "Done" in line for line in lines)
-    assert max(map(len, lines)) <= 40
 
 
 def read_terminal(descriptor: int) -> bytes:

@@ -39,9 +39,9 @@ def arm(owner, name, after):
     setattr(owner, name, around_async if name == "run" else around)
 """
 POINTS = [
-    ("WiroClient", "run", False, 0),
     ("WiroClient", "run", True, 1),
-    ("Ledger", "finish", False, 1),
+    pytest.param("WiroClient", "run", False, 0, marks=pytest.mark.slow),
+    pytest.param("Ledger", "finish", False, 1, marks=pytest.mark.slow),
     pytest.param("Ledger", "insert_plans", True, 1, marks=pytest.mark.slow),
     pytest.param("Ledger", "mark_submitted", True, 1, marks=pytest.mark.slow),
     pytest.param("download", "_accept", True, 1, marks=pytest.mark.slow),
@@ -82,6 +82,8 @@ def test_the_next_kernel_goes_on_where_the_killed_one_stopped(
     kernel.restart()
     said = kernel.run("%load_ext wiro_nb").text
     assert "Resumed" in said
+    card = kernel.run("import wiro_nb\nwiro_nb.runs()[0]").shown[0]["data"]
+    assert "application/vnd.jupyter.widget-view+json" in card
     kernel.run("%wiro wait")
     # The notebook is run again from the top, as people do; that must not pay again.
     answer = kernel.run(f"%%wiro {CLIP_MODEL} --as clip\n{prompt}")
@@ -99,10 +101,9 @@ def test_a_run_on_this_machine_is_followed_by_the_next_kernel_and_made_once(
 ) -> None:
     """The service ends with its kernel; the next kernel starts it again, and it takes the same task up anew."""
     log, clip = tmp_path / "log", tmp_path / "clip.mp4"
-    writer = Mp4Writer(clip, 64, 64, 8, "")
-    for shade in range(5):
-        writer.write(np.full((3, 64, 64), 40 * shade, np.float32))
-    writer.close()
+    with Mp4Writer(clip, 64, 64, 8, "") as writer:
+        for shade in range(5):
+            writer.write(np.full((3, 64, 64), 40 * shade, np.float32))
     (tmp_path / "weights" / "Wan-AI" / "Wan2.2-TI2V-5B-Diffusers").mkdir(parents=True)
     for name, value in {
         "WIRO_SERVICE": "local",

@@ -282,13 +282,3 @@ def test_unloading_with_runs_in_flight_leaks_nothing_and_they_are_taken_up_again
     assert "['submitted', 'submitted', 'submitted']" in said
     kernel.run("for i in ids: wiro_nb.show(i).cancel()")
     assert kernel.run("%wiro wait").status == "ok"
-
-
-def test_a_kernel_that_died_comes_back_to_its_run(new_kernel: LiveKernel) -> None:
-    kernel = new_kernel
-    kernel.run("%load_ext wiro_nb")
-    kernel.run(f"%%wiro {CLIP_MODEL} {SMALL} --as clip\na lost sea [hold]")
-    run_id = kernel.run("print(clip.id)").text.strip()
-    kernel.restart()
-    assert run_id[-5:].lower() in kernel.run("%load_ext wiro_nb").text
-    assert WIDGET_VIEW in kernel.run(f"%wiro show {run_id}").shown[0]["data"]

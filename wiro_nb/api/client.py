@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from wiro_nb.api import Service
 from wiro_nb.api.answers import ModelDetail, Submitted, Task, ToolSummary, read_task, read_tasks, read_tool
+from wiro_nb.api.events import EventClient
 from wiro_nb.api.pricing import read_pricing
 from wiro_nb.api.transport import FileStream, HttpTransport, OnProgress, jittered_delays
 from wiro_nb.errors import (
@@ -99,6 +100,10 @@ class WiroClient:
         transport: An httpx2 transport that replaces the network in tests.
         sleep, random: Used between tries of calls that are safe to repeat.
         max_in_flight: Limit of concurrent requests; more wait their turn.
+
+    Attributes:
+        service: As given.
+        events: Streams the events of the service's tasks.
     """
 
     def __init__(
@@ -112,6 +117,7 @@ class WiroClient:
         max_in_flight: int = 16,
     ) -> None:
         self.service = service
+        self.events = EventClient(service)
         self._http = HttpTransport(service, timeout_s=timeout_s, transport=transport, max_in_flight=max_in_flight)
         self._sleep = sleep
         self._random = random

@@ -197,7 +197,6 @@ class Connection:
         self._lock = asyncio.Lock()
         self._service: Service | None = None
         self._client: WiroClient | None = None
-        self._events: EventClient | None = None
         self._closed = False
         self._requests: set[asyncio.Task[Any]] = set()
 
@@ -213,7 +212,6 @@ class Connection:
             MissingExtra, ConfigError, ConnectFailed: The process cannot be started, or this is closed.
         """
         from wiro_nb.api.client import WiroClient
-        from wiro_nb.api.events import EventClient
 
         if self._client is not None and self.process is None and self._service is self.choice.service:
             return self._client  # nothing to start and nothing changed: no need to wait for others
@@ -225,7 +223,7 @@ class Connection:
             assert service is not None
             if self._client is None or service != self._service:
                 await self._drop()
-                self._client, self._events = WiroClient(service), EventClient(service)
+                self._client = WiroClient(service)
                 self.generation += 1
             self._service = service
             return self._client
@@ -270,23 +268,19 @@ class Connection:
 
     async def events(self) -> EventClient:
         """Returns the event client of the running service; its streams end with the tasks that read them."""
-        await self.connect()
-        assert self._events is not None
-        return self._events
+        return (await self.connect()).events
 
     async def close(self) -> None:
         """Closes the client permanently, after pending requests. The owner of a service's process closes it."""
         self._closed = True
-        if self._requests:
-            await asyncio.wait(self._requests, timeout=_LAST_REQUESTS_S)
-        for request in self._requests:
-            request.cancel()
-        await asyncio.gather(*self._requests, return_exceptions=True)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_REQUESTS_S):
+                await asyncio.gather(*self._requests, return_exceptions=True)
         async with self._lock:
             await self._drop()
 
     async def _drop(self) -> None:
-        client, self._client, self._events = self._client, None, None
+        client, self._client = self._client, None
         with contextlib.suppress(Exception):
             if client is not None:
                 await client.close()

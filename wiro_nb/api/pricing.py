@@ -87,12 +87,11 @@ def _is_positive(number: Decimal | None) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Units:
-    """A count, from `low` to `high` (None: open), its description, and whether it is known."""
+    """A count, from `low` to `high`, and its description; `high` None: it is not known."""
 
     low: Decimal
     high: Decimal | None
     text: str
-    known: bool = True
 
 
 def as_plain(number: Decimal) -> str:
@@ -147,7 +146,7 @@ def count_units(
 def _count(count: Decimal | None, text: str, unknown: str = "") -> Units:
     """Returns a count that `text` describes, with {} for the count; `unknown` says why there is none."""
     if count is None:
-        return Units(Decimal(0), None, unknown, known=False)
+        return Units(Decimal(0), None, unknown)
     return Units(count, count, text.format(as_plain(count)))
 
 
@@ -359,20 +358,19 @@ def _price_row(
 ) -> Estimate:
     units = count_units(entry.method, parameters, seconds=seconds, named=entry.input_name)
     basis = f"{as_plain(entry.price)} USD {units.text}"
-    if not units.known:
+    if units.high is None:
         free = entry.price == 0 and not (entry.extra or entry.input_price or entry.unclear)
         return Estimate(Decimal(0), Decimal(0) if free else None, basis, known=free)
-    amounts = _readings(entry, units, sum(len(given) for given in files.values()))
+    amounts = _readings(entry, {units.low, units.high}, sum(len(given) for given in files.values()))
     if len(amounts) > 1 and (entry.extra is not None or entry.input_price is not None):
         basis += "; the table adds an amount that the service does not explain, so this is a range"
-    high = None if entry.unclear or units.high is None else max(amounts)
-    return Estimate(min(amounts), high, basis, known=True)
+    return Estimate(min(amounts), None if entry.unclear else max(amounts), basis, known=True)
 
 
-def _readings(entry: PriceEntry, units: Units, file_count: int) -> set[Decimal]:
-    """Returns the amounts that the row can mean."""
+def _readings(entry: PriceEntry, counts: set[Decimal], file_count: int) -> set[Decimal]:
+    """Returns the amounts that the row can mean for these counts of its unit."""
     amounts: set[Decimal] = set()
-    for count in {units.low, units.low if units.high is None else units.high}:
+    for count in counts:
         plain = entry.price * count
         if entry.extra is None:
             readings = {plain}

@@ -33,6 +33,7 @@ class Server:
     def __init__(self) -> None:
         self.sockets: dict[str, ServerConnection] = {}
         self.connections = 0
+        self.socket_url = ""
         self._changed = asyncio.Condition()
 
     async def __call__(self, connection: ServerConnection) -> None:
@@ -99,7 +100,9 @@ class Reader:
 async def server_and_client(**options: Any) -> AsyncIterator[tuple[Server, EventClient]]:
     server = Server()
     async with serve(server, "127.0.0.1", 0) as listening:
-        yield server, EventClient(service_at(next(iter(listening.sockets)).getsockname()[1]), **options)
+        service = service_at(next(iter(listening.sockets)).getsockname()[1])
+        server.socket_url = service.socket_url
+        yield server, EventClient(service, **options)
 
 
 def play(scenario: Callable[[], Awaitable[None]]) -> None:
@@ -302,8 +305,8 @@ def test_a_server_that_never_finishes_its_handshake_does_not_hold_up_stopping() 
 def test_a_redirect_is_not_followed_so_tokens_go_nowhere_else(pauses: list[float]) -> None:
     async def scenario() -> None:
         asked = asyncio.Event()
-        async with server_and_client() as (server, elsewhere):
-            target = elsewhere._service.socket_url
+        async with server_and_client() as (server, _):
+            target = server.socket_url
 
             async def moved(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
                 await reader.readuntil(b"\r\n\r\n")

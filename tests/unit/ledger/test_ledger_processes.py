@@ -204,11 +204,11 @@ from tests.unit.ledger.ledger_tools import insert, plan
 from wiro_nb.ledger.ledger import Ledger
 ledger = Ledger(Path(sys.argv[1]))
 insert(ledger, plan())
-mine = ledger._connection
+mine = ledger.read(lambda connection: connection)
 child = os.fork()
 if child == 0:
     insert(ledger, plan())
-    os._exit(0 if ledger._connection is not mine else 1)
+    os._exit(0 if ledger.read(lambda connection: connection) is not mine else 1)
 assert os.waitpid(child, 0)[1] == 0
 insert(ledger, plan())
 """

@@ -408,8 +408,7 @@ def test_past_runs_forecast_the_next(ledger: Ledger) -> None:
 def test_questions_asked_often_never_scan_the_table(ledger: Ledger) -> None:
     submitted(ledger)
     statements: list[str] = []
-    connection = ledger._connection
-    assert connection is not None
+    connection = ledger.read(lambda connection: connection)
     connection.set_trace_callback(statements.append)
     row = insert(ledger, plan(estimated_usd=Decimal(1)), budget_usd=Decimal(9))
     ledger.mark_submitting(row.run_id, NOW)

@@ -23,10 +23,15 @@ class Bench:
     """A pool, and what its stub workers wrote down."""
 
     def __init__(self, folder: Path, size: int, idle_s: float) -> None:
-        self.pool = Pool(partial(start_process, COMMAND), size, idle_s)
+        self.pool = Pool(self._start, size, idle_s)
+        self.workers: list[Any] = []
         self.folder = folder
         self.progress: list[dict[str, Any]] = []
         self._jobs = 0
+
+    async def _start(self, index: int) -> Any:
+        self.workers.append(await start_process(COMMAND, index))
+        return self.workers[-1]
 
     async def run(self, prompt: str, key: str = "a", started: asyncio.Event | None = None) -> dict[str, Any]:
         self._jobs += 1
@@ -103,8 +108,7 @@ def test_a_cancel_ends_the_job_and_a_deaf_worker_with_it(
         started = asyncio.Event()
         job = asyncio.ensure_future(bench.run(prompt, started=started))
         await started.wait()
-        worker = bench.pool._slots[0].worker
-        assert worker is not None
+        (worker,) = bench.workers
         job.cancel()
         with pytest.raises(asyncio.CancelledError):
             await job
@@ -156,16 +160,15 @@ def test_an_idle_worker_is_ended_and_a_busy_one_is_not(with_pool: Any) -> None:
 
     async def work(bench: Bench) -> None:
         await bench.run("ok")
-        worker, started = bench.pool._slots[0].worker, asyncio.Event()
+        (worker,), started = bench.workers, asyncio.Event()
         job = asyncio.ensure_future(bench.run("slow", started=started))
         await started.wait()
         await asyncio.sleep(4 * idle_s)
-        assert worker is not None
         assert await worker.connection.is_alive()
         job.cancel()
         await worker.connection.process.wait()
         await bench.run("ok")
-        assert bench.pool._slots[0].worker is not worker
+        assert len(bench.workers) == 2
 
     with_pool(work, idle_s=idle_s)
 

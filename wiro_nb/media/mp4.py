@@ -9,7 +9,6 @@ atoms".
 
 from __future__ import annotations
 
-import hashlib
 import os
 import struct
 from collections.abc import Iterator
@@ -151,20 +150,15 @@ def has_credentials(file: BinaryIO) -> bool:
     )
 
 
-def hash_media(path: Path) -> str:
-    """Returns the SHA-256 (hex) over the content of the file's `mdat` boxes.
+def read_media(file: BinaryIO) -> Iterator[bytes]:
+    """Yields the content of a file's `mdat` boxes in parts.
 
     Raises:
         MediaError: The file is cut or not an MP4.
-        OSError: It cannot be read.
     """
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for head in read_heads(file, path.stat().st_size):
-            if head.type == b"mdat":
-                for chunk in _read_range(file, head.start + head.head_bytes, head.size - head.head_bytes):
-                    digest.update(chunk)
-    return digest.hexdigest()
+    for head in read_heads(file, file.seek(0, os.SEEK_END)):
+        if head.type == b"mdat":
+            yield from _read_range(file, head.start + head.head_bytes, head.size - head.head_bytes)
 
 
 def _read_moov(file: BinaryIO, size: int, *, may_be_cut: bool = False) -> tuple[list[BoxHead], Box]:

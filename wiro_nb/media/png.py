@@ -5,7 +5,6 @@ Source: PNG Specification (Third Edition), sections 5.3 and 11.3.3.4 (iTXt).
 
 from __future__ import annotations
 
-import hashlib
 import os
 import struct
 import zlib
@@ -126,20 +125,16 @@ def has_credentials(file: BinaryIO) -> bool:
     return any(kind == b"caBX" for kind, _, _ in _chunks(file))
 
 
-def hash_media(path: Path) -> str:
-    """Returns the SHA-256 (hex) over the content of the picture's `IDAT` chunks.
+def read_media(file: BinaryIO) -> Iterator[bytes]:
+    """Yields the content of a picture's `IDAT` chunks.
 
     Raises:
         MediaError: The file is cut or not a PNG.
-        OSError: It cannot be read.
     """
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for kind, start, size in _chunks(file):
-            if kind == b"IDAT":
-                file.seek(start + 8)
-                digest.update(file.read(size))
-    return digest.hexdigest()
+    for kind, start, size in _chunks(file):
+        if kind == b"IDAT":
+            file.seek(start + 8)
+            yield file.read(size)
 
 
 def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:

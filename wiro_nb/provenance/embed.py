@@ -13,6 +13,7 @@ end. A clip with Content Credentials has nothing but that box, because a change 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -27,7 +28,7 @@ from wiro_nb.provenance.made_by import parameters_text, read_settings, xmp_packe
 from wiro_nb.provenance.record import check_record, parse_object
 
 _FORMATS = {"image/png": png, **dict.fromkeys(("video/mp4", "video/quicktime", "audio/mp4"), mp4)}
-"""By media type, the module with `write_text`, `read_tags`, `hash_media` and `has_credentials`."""
+"""By media type, the module with `write_text`, `read_tags`, `read_media` and `has_credentials`."""
 
 
 class Embedded(NamedTuple):
@@ -76,7 +77,7 @@ def read_embedded(path: Path, *, ignore_hash: bool = False) -> dict[str, Any]:
         kind = format_of(path)
         text = next((text for _, text in _read_tags(path) if is_record(text)), None)
         if text is None and kind is not None:
-            kind.hash_media(path)  # raises where the file is cut, perhaps before its record
+            _hash_media(path, kind)  # raises where the file is cut, perhaps before its record
     except MediaError as error:
         raise BadRecord(f"{path.name} cannot be read: {error}", reason="cut") from None
     except OSError as error:
@@ -113,9 +114,17 @@ def hash_media(path: Path) -> str | None:
     """
     try:
         kind = format_of(path)
-        return kind.hash_media(path) if kind is not None else None
+        return None if kind is None else _hash_media(path, kind)
     except (MediaError, OSError):
         return None
+
+
+def _hash_media(path: Path, kind: ModuleType) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for part in kind.read_media(file):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def content_hashes(path: Path) -> frozenset[str]:

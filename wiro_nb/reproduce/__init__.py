@@ -1,6 +1,7 @@
 """Finds what a run can be made again from: its record in a clip, sidecar, notebook or ledger, and its inputs.
 
-`replay` makes the request again, `compare` compares two runs or clips, `verify` checks what is kept of them.
+`replay` makes the request again, `compare` compares two runs or clips, `verify` checks what is kept of them,
+and `seal` gathers a notebook's records in its metadata.
 """
 
 from __future__ import annotations

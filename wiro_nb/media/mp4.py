@@ -1,7 +1,6 @@
 """Reads the properties and text tags of an MP4 and writes its comment, using only the standard library.
 
-A file is never changed in place: a copy with the new text is written beside it, read back, and then
-takes its place. Texts stand in metadata keys, in tags as iTunes writes them, and in QuickTime's user data;
+Texts stand in metadata keys, in tags as iTunes writes them, and in QuickTime's user data;
 those of other programs are kept.
 Source: ISO/IEC 14496-12 sections 8.1 to 8.7; the QuickTime File Format Specification, "Metadata" and "User data
 atoms".
@@ -16,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from wiro_nb.files import replace_file
 from wiro_nb.media import KEYWORD, PARAMETERS, XMP_MARK, MediaError, is_own, is_record
 from wiro_nb.media.boxes import MAX_MOOV_BYTES, Box, BoxHead, content_starts_with, read_box, read_heads
 
@@ -92,47 +90,36 @@ def read_tags(path: Path) -> list[tuple[str, str]]:
     return tags
 
 
-def write_text(path: Path, text: str, xmp: str = "", parameters: str = "") -> None:
-    """Adds a text beside the media; media data and other programs' texts are unchanged.
+def copy_with_texts(source: BinaryIO, target: BinaryIO, text: str, xmp: str, parameters: str) -> None:
+    """Copies an MP4 or QuickTime file and adds texts beside the media; other programs' texts are unchanged.
 
     The text becomes the comment; where another program's comment stands, the album, the synopsis, or a tag called
     "wiro_nb". Where `moov` has no place for it, or other boxes may depend on the file's bytes (fragments, Content
     Credentials, unknown ones), it goes into a `free` box at the end of the file, before which no byte changes.
 
     Args:
-        path: An MP4 or QuickTime file; replaced in one step by a copy with the text.
+        source: The file.
+        target: Where the copy is written.
         text: JSON that begins with the key "wiro_nb"; it takes the place of an older one.
         xmp: XMP with `media.XMP_MARK`, added where the file has no other box that may depend on its bytes.
         parameters: Settings with `media.PARAMETERS_MARK`, added where the text goes into `moov`.
 
     Raises:
-        MediaError: The file is cut, not an MP4, or did not read back; it is then untouched.
-        OSError: The folder cannot be written; the file is then untouched.
+        MediaError: The file is cut or not an MP4.
     """
-    with path.open("rb") as source:
-        heads, moov = _read_moov(source, path.stat().st_size)
-        while _is_own_box(source, heads[-1]) or _is_own_xmp(source, heads[-1]):
-            heads.pop()
-        is_plain = all(head.type in _PLAIN_BOXES and not _is_own_box(source, head) for head in heads)
-        changed, added = b"", Box(b"free", OWN_BOX + text.encode()).to_bytes()
-        if is_plain and _set_texts(moov, text, parameters):
-            place = next(head for head in heads if head.type == b"moov")
-            _shift_chunks(moov, after=place.start, by=len(moov.to_bytes()) - place.size)
-            changed, added = moov.to_bytes(), Box(b"uuid", _XMP_BOX + xmp.encode()).to_bytes() if xmp else b""
-
-        def copy(target: BinaryIO) -> None:
-            for head in heads:
-                parts = (
-                    [changed] if changed and head.type == b"moov" else _read_range(source, head.start, head.size)
-                )
-                target.writelines(parts)
-            target.write(added)
-
-        def check(copied: Path) -> None:
-            if all(found != text for _, found in read_tags(copied)):
-                raise MediaError("the tag did not read back")
-
-        replace_file(path, copy, check=check)
+    heads, moov = _read_moov(source, source.seek(0, os.SEEK_END))
+    while _is_own_box(source, heads[-1]) or _is_own_xmp(source, heads[-1]):
+        heads.pop()
+    is_plain = all(head.type in _PLAIN_BOXES and not _is_own_box(source, head) for head in heads)
+    changed, added = b"", Box(b"free", OWN_BOX + text.encode()).to_bytes()
+    if is_plain and _set_texts(moov, text, parameters):
+        place = next(head for head in heads if head.type == b"moov")
+        _shift_chunks(moov, after=place.start, by=len(moov.to_bytes()) - place.size)
+        changed, added = moov.to_bytes(), Box(b"uuid", _XMP_BOX + xmp.encode()).to_bytes() if xmp else b""
+    for head in heads:
+        is_changed = changed and head.type == b"moov"
+        target.writelines([changed] if is_changed else _read_range(source, head.start, head.size))
+    target.write(added)
 
 
 def has_credentials(file: BinaryIO) -> bool:

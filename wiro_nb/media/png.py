@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from wiro_nb.files import replace_file
 from wiro_nb.media import KEYWORD, PARAMETERS, PARAMETERS_MARK, XMP_MARK, MediaError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -67,44 +66,35 @@ def _unpack(data: bytes, most: int) -> bytes:
         return b""
 
 
-def write_text(path: Path, text: str, xmp: str = "", parameters: str = "") -> None:
-    """Sets the text under our keyword in a copy that takes the file's place once it reads back.
+def copy_with_texts(source: BinaryIO, target: BinaryIO, text: str, xmp: str, parameters: str) -> None:
+    """Copies a PNG and sets the text under our keyword.
 
     Args:
-        path: The file.
+        source: The file.
+        target: Where the copy is written.
         text: Takes the place of an older one.
         xmp: XMP with `media.XMP_MARK`; left out where the file has some of another program.
         parameters: Settings with `media.PARAMETERS_MARK`, left out likewise.
 
     Raises:
-        MediaError: The file is cut or not a PNG; it is then untouched.
-        OSError: The folder cannot be written; the file is then untouched.
+        MediaError: The file is cut, not a PNG, or signed.
     """
-
-    def copy_with_text(target: BinaryIO) -> None:
-        if has_credentials(source):
-            raise MediaError("it carries Content Credentials, which a text would make invalid")
-        target.write(SIGNATURE)
-        added = {KEYWORD: text} | ({XMP: xmp} if xmp else {}) | ({PARAMETERS: parameters} if parameters else {})
-        for kind, start, size in _chunks(source):
-            source.seek(start)
-            raw = source.read(size + 12)
-            if kind in _TEXTS:
-                keyword = raw[8:].partition(b"\0")[0].decode("latin-1")
-                is_marked = keyword in (XMP, PARAMETERS) and any(mark in raw for mark in _OWN_MARKS)
-                if is_marked or raw[8:].startswith(_HEAD):
-                    continue
-                added.pop(keyword, None)
-            if kind == b"IEND":
-                target.writelines(_text_chunk(name, value) for name, value in added.items())
-            target.write(raw)
-
-    def check(copy: Path) -> None:
-        if (KEYWORD, text) not in read_tags(copy):
-            raise MediaError("the text did not read back")
-
-    with path.open("rb") as source:
-        replace_file(path, copy_with_text, check=check)
+    if has_credentials(source):
+        raise MediaError("it carries Content Credentials, which a text would make invalid")
+    target.write(SIGNATURE)
+    added = {KEYWORD: text} | ({XMP: xmp} if xmp else {}) | ({PARAMETERS: parameters} if parameters else {})
+    for kind, start, size in _chunks(source):
+        source.seek(start)
+        raw = source.read(size + 12)
+        if kind in _TEXTS:
+            keyword = raw[8:].partition(b"\0")[0].decode("latin-1")
+            is_marked = keyword in (XMP, PARAMETERS) and any(mark in raw for mark in _OWN_MARKS)
+            if is_marked or raw[8:].startswith(_HEAD):
+                continue
+            added.pop(keyword, None)
+        if kind == b"IEND":
+            target.writelines(_text_chunk(name, value) for name, value in added.items())
+        target.write(raw)
 
 
 def _text_chunk(keyword: str, text: str) -> bytes:

@@ -1,7 +1,7 @@
 """Writes a record into the file it describes, and reads it back.
 
 MP4 and QuickTime files carry it as the comment; where another program's comment stands, as the album, the
-synopsis or a tag called "wiro_nb"; or in a box at the end of the file (`mp4.write_text`). PNG files carry it as
+synopsis or a tag called "wiro_nb"; or in a box at the end of the file (see `media.mp4`). PNG files carry it as
 a text chunk, other types have the sidecar only. The text is the record's canonical JSON under one key, so that a
 comment of another program is never mistaken for a record. Beside it stand XMP with the digital source type and
 the settings as A1111 writes them (`made_by`), in MP4 as the metadata key `parameters`.
@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from wiro_nb.errors import BadRecord
-from wiro_nb.files import hash_file
+from wiro_nb.files import hash_file, replace_file
 from wiro_nb.json_values import dump_json
 from wiro_nb.media import KEYWORD, MediaError, is_own, is_record, mp4, png, sniffing
 from wiro_nb.media.decode import sniff_file
@@ -28,7 +28,7 @@ from wiro_nb.provenance.made_by import parameters_text, read_settings, xmp_packe
 from wiro_nb.provenance.record import check_record, parse_object
 
 _FORMATS = {"image/png": png, **dict.fromkeys(("video/mp4", "video/quicktime", "audio/mp4"), mp4)}
-"""By media type, the module with `write_text`, `read_tags`, `read_media` and `has_credentials`."""
+"""By media type, the module with `copy_with_texts`, `read_tags`, `read_media` and `has_credentials`."""
 
 
 class Embedded(NamedTuple):
@@ -58,13 +58,29 @@ def embed_record(path: Path, record: Mapping[str, Any]) -> Embedded:
             # Galleries would read these in place of settings that another program wrote elsewhere.
             others = read_settings(tag for tag in kind.read_tags(path) if not is_own(*tag))
             parameters = "" if others else parameters_text(record)
-            kind.write_text(path, text, xmp_packet(record), parameters)
+            write_texts(path, kind, text, xmp_packet(record), parameters)
             return Embedded("", hash_file(path))
     except MediaError as error:
         return Embedded(f"the file was left as it came: {error}", None)
     except OSError as error:
         return Embedded(f"the file was left as it came: {error.strerror or 'it cannot be written'}", None)
     return Embedded("files of this type carry no record", None)
+
+
+def write_texts(path: Path, kind: ModuleType, text: str, xmp: str = "", parameters: str = "") -> None:
+    """Writes texts into a copy, which takes the file's place once it reads back; arguments as `copy_with_texts`.
+
+    Raises:
+        MediaError: The file is cut, of another type, or the text did not read back; the file is then untouched.
+        OSError: The folder cannot be written; the file is then untouched.
+    """
+
+    def check(copy: Path) -> None:
+        if all(found != text for _, found in kind.read_tags(copy)):
+            raise MediaError("the text did not read back")
+
+    with path.open("rb") as source:
+        replace_file(path, lambda target: kind.copy_with_texts(source, target, text, xmp, parameters), check=check)
 
 
 def read_embedded(path: Path, *, ignore_hash: bool = False) -> dict[str, Any]:

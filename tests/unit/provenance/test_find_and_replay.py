@@ -14,8 +14,8 @@ import pytest
 from tests.unit.provenance.clips import make_clip
 from tests.unit.provenance.test_record import make_record
 from wiro_nb.errors import BadRecord, UnknownRun
-from wiro_nb.media.mp4 import write_text
-from wiro_nb.provenance.embed import embed_record
+from wiro_nb.media import mp4
+from wiro_nb.provenance.embed import embed_record, write_texts
 from wiro_nb.provenance.find import Source, find_records, merge_runs, records_in_notebook
 from wiro_nb.provenance.record import write_sidecar
 from wiro_nb.redaction import MASK
@@ -319,7 +319,7 @@ def test_settings_that_differ_are_listed() -> None:
 def test_clips_are_the_same_by_bytes_by_frames_or_not(tmp_path: Path) -> None:
     one = make_clip(tmp_path / "one.mp4")
     tagged = make_clip(tmp_path / "tagged.mp4")
-    write_text(tagged, '{"wiro_nb": "a tag changes bytes, not frames"}')
+    write_texts(tagged, mp4, '{"wiro_nb": "a tag changes bytes, not frames"}')
     worse = make_clip(tmp_path / "worse.mp4", crf="40")
     longer = make_clip(tmp_path / "longer.mp4", frames=14)
     assert compare_clips(one, one).verdict == "same bytes"
@@ -393,7 +393,7 @@ def test_files_that_are_no_json_are_refused_in_a_sentence(
 
 def test_a_record_nested_without_end_inside_a_clip_is_none(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "a.mp4")
-    write_text(clip, '{"wiro_nb": ' + '{"a": ' * 5000 + "1" + "}" * 5001)
+    write_texts(clip, mp4, '{"wiro_nb": ' + '{"a": ' * 5000 + "1" + "}" * 5001)
     with pytest.raises(BadRecord, match="carries no run record"):
         find_records(clip)
 

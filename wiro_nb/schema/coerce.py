@@ -14,6 +14,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -41,6 +42,7 @@ _FLAGS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no"
 _COLOUR = re.compile(r"#?([0-9a-fA-F]{3}|[0-9a-fA-F]{6})")
 
 
+@dataclass(eq=False)
 class Problem(Exception):
     """What is wrong with one value.
 
@@ -52,18 +54,11 @@ class Problem(Exception):
         hint: The next thing to do, or empty.
     """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        name: str = "",
-        near: Sequence[str] = (),
-        allowed: Sequence[str] = (),
-        hint: str = "",
-    ) -> None:
-        super().__init__(message)
-        self.message, self.name, self.hint = message, name, hint
-        self.near, self.allowed = tuple(near), tuple(allowed)
+    message: str
+    name: str = ""
+    near: Sequence[str] = ()
+    allowed: Sequence[str] = ()
+    hint: str = ""
 
 
 def is_empty(value: object) -> bool:

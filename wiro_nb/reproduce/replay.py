@@ -23,7 +23,7 @@ from wiro_nb.reproduce import find_input, weights_notes
 from wiro_nb.schema import FileInput, ModelSchema, Parameter, Prepared, open_file_input
 from wiro_nb.schema.coerce import is_empty, shown
 from wiro_nb.schema.files import is_url, url_input
-from wiro_nb.schema.types import CHOICE_TYPES, changed_inputs
+from wiro_nb.schema.types import changed_inputs
 from wiro_nb.services.catalogue import find_schema
 from wiro_nb.session.manager import Manager
 
@@ -225,7 +225,7 @@ def _gone(name: str, value: object, *, is_left_out: bool) -> Drift:
 
 def _option_is_gone(parameter: Parameter, value: object) -> bool:
     """A service's own default counts as a choice even where its list does not have it."""
-    if parameter.type not in CHOICE_TYPES or not parameter.options or value in (None, ""):
+    if parameter.kind != "choice" or not parameter.options or value in (None, ""):
         return False
     choices = {option.value for option in parameter.options} | {str(parameter.default)}
     return any(str(item) not in choices for item in (value if isinstance(value, list) else [value]))

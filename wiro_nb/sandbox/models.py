@@ -16,9 +16,6 @@ from typing import Any
 
 from wiro_nb.sandbox.engines import Kind
 from wiro_nb.schema.types import (
-    CHOICE_TYPES,
-    FLAG_TYPES,
-    JSON_TYPES,
     ModelSchema,
     Option,
     Parameter,
@@ -184,7 +181,7 @@ def _item(parameter: Parameter) -> dict[str, Any]:
     }
     if parameter.type == "multiselect":
         item["options"] = [{"id": option.value, "text": option.label} for option in parameter.options]
-    elif parameter.type in CHOICE_TYPES:
+    elif parameter.kind == "choice":
         item["options"] = [_option(option) for option in parameter.options]
     if parameter.default is not None:
         item["default"] = _default(parameter)
@@ -201,7 +198,7 @@ def _default(parameter: Parameter) -> Any:
     default = parameter.default
     if parameter.type == "multiselect":
         return list(default or ())
-    if isinstance(default, str) and parameter.type in FLAG_TYPES | JSON_TYPES:
+    if isinstance(default, str) and parameter.kind in ("flag", "json"):
         return json.loads(default)
     return ",".join(default) if isinstance(default, tuple) else default or ""
 

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from wiro_nb.schema.types import CHOICE_TYPES, FLAG_TYPES, JSON_TYPES, NUMBER_TYPES, ModelSchema, Parameter
+from wiro_nb.schema.types import ModelSchema, Parameter
 
 _INVALID = "Request parameters are invalid."
 
@@ -190,18 +190,18 @@ def _is_value(parameter: Parameter, body: Body) -> bool:
         if parameter.required:
             raise Failure(0, f"Request parameter [{parameter.id}] required")
         return True
-    if parameter.type in NUMBER_TYPES:
+    if parameter.kind == "number":
         _check_number(parameter, value)
         return True
-    if parameter.type in CHOICE_TYPES:
+    if parameter.kind == "choice":
         # Some model pages have a default outside the options, or a select without options.
         values = {option.value for option in parameter.options}
         known = values | {parameter.default}
         chosen = _listed(value) if parameter.type == "multiselect" else [value]
         return chosen is not None and (not values or known.issuperset(map(str, chosen)))
-    if parameter.type in FLAG_TYPES:
+    if parameter.kind == "flag":
         return value in (True, False, "true", "false")
-    if parameter.type in JSON_TYPES:
+    if parameter.kind == "json":
         return parameter.type != "json-array" or _listed(value) is not None
     return isinstance(value, (str, int, float))
 

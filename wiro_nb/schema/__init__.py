@@ -22,7 +22,7 @@ from wiro_nb.schema.coerce import near_values
 from wiro_nb.schema.detail import read_detail
 from wiro_nb.schema.files import FileInput, is_url, open_file_input
 from wiro_nb.schema.page import read_page
-from wiro_nb.schema.types import JSON_TYPES, ModelSchema, Option, Parameter, is_slug, schema_from_dict
+from wiro_nb.schema.types import ModelSchema, Option, Parameter, is_slug, schema_from_dict
 from wiro_nb.schema.values import Prepared, check, prepare
 
 __all__ = [
@@ -114,7 +114,7 @@ def free_form_schema(slug: str) -> ModelSchema:
 # The body of a Run ---------------------------------------------------------------------------
 
 
-_ONE_TEXT = JSON_TYPES | {"multiselect"}
+_ONE_TEXT = {"json", "json-array", "multiselect"}
 """Types whose lists travel as one JSON text in a multipart body."""
 
 

@@ -19,15 +19,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from wiro_nb.json_values import as_decimal
-from wiro_nb.schema.types import (
-    CHOICE_TYPES,
-    COLOUR_TYPES,
-    FLAG_TYPES,
-    JSON_NUMBER_TYPES,
-    JSON_TYPES,
-    TEXT_TYPES,
-    Parameter,
-)
+from wiro_nb.schema.types import Parameter
 
 WireValue = str | int | float | list[Any] | dict[str, Any]
 """True and false are integers here; dicts and lists of other things than text come from `json` inputs."""
@@ -88,7 +80,7 @@ def coerce(parameter: Parameter, value: object) -> WireValue:
     Raises:
         Problem: The value does not fit.
     """
-    if parameter.type in JSON_TYPES:
+    if parameter.kind == "json":
         return _coerce_json(parameter, value)
     if isinstance(value, list | tuple | set | frozenset):
         values = list(value)
@@ -98,7 +90,7 @@ def coerce(parameter: Parameter, value: object) -> WireValue:
         values = [value]
     else:
         return _coerce_one(parameter, value)
-    if not parameter.multiple and parameter.is_known:
+    if not parameter.multiple and parameter.kind:
         raise Problem(f"takes one value, not a list of {len(values)}")
     return [str(_coerce_one(parameter, item)) for item in values]
 
@@ -115,14 +107,14 @@ def default_value(parameter: Parameter) -> WireValue | None:
         return None
     if isinstance(default, tuple):
         return list(default)
-    if parameter.type in FLAG_TYPES:
+    if parameter.kind == "flag":
         return _FLAGS.get(default.strip().lower())
-    if parameter.type in JSON_TYPES:
+    if parameter.kind == "json":
         return _load_json(default)
-    if parameter.type in CHOICE_TYPES and parameter.options:
+    if parameter.kind == "choice" and parameter.options:
         return default if default in {option.value for option in parameter.options} else ""
     number = as_decimal(default)
-    if parameter.type not in JSON_NUMBER_TYPES or (number is not None and abs(number.adjusted()) >= _MOST_DIGITS):
+    if not _is_json_number(parameter) or (number is not None and abs(number.adjusted()) >= _MOST_DIGITS):
         return default
     return _as_number(number) if number is not None else default.strip() or None
 
@@ -131,15 +123,15 @@ def _coerce_one(parameter: Parameter, value: object) -> str | int | float:
     text = _plain_text(value)
     if isinstance(parameter.default, str) and text.strip() == parameter.default and parameter.type != "textarea":
         # Given as the default reads: the service accepts its own default, whatever the options or rule say.
-        sent = parameter.default if parameter.type in CHOICE_TYPES else default_value(parameter)
+        sent = parameter.default if parameter.kind == "choice" else default_value(parameter)
         return sent if isinstance(sent, str | int | float) else text
-    if parameter.type in CHOICE_TYPES:
+    if parameter.kind == "choice":
         return _choose(parameter, text)
-    if parameter.type in FLAG_TYPES:
+    if parameter.kind == "flag":
         if (flag := _FLAGS.get(text.strip().lower())) is None:
             raise Problem(f"{shown(text)}: must be true or false", near=["true", "false"])
         return flag
-    if parameter.type in COLOUR_TYPES:
+    if parameter.kind == "colour":
         if (found := _COLOUR.fullmatch(text.strip())) is None:
             raise Problem(f"{shown(text)}: must be a colour such as #ff8800")
         return "#" + (found[1] if len(found[1]) == 6 else "".join(digit * 2 for digit in found[1]))
@@ -147,7 +139,7 @@ def _coerce_one(parameter: Parameter, value: object) -> str | int | float:
         if isinstance(value, bool):
             raise Problem(f"takes a number, not {text}")
         return _coerce_number(parameter, text)
-    if parameter.type in TEXT_TYPES:
+    if parameter.kind == "text":
         return text
     return next((option.value for option in parameter.options if _fold(option.label) == _fold(text)), text)
 
@@ -280,7 +272,7 @@ def _coerce_number(parameter: Parameter, text: str) -> str | int | float:
         if len(near) == 1 and int(near[0]) < number:
             near.append(str(int(near[0]) + rule.factor))
         raise Problem(f"{shown(number)}: must be {rule.text}, for example {' or '.join(near)}", near=near)
-    if parameter.type in JSON_NUMBER_TYPES:
+    if _is_json_number(parameter):
         return _as_number(number)
     # Plain decimal text. "81.0" becomes "81" where the service's own default is a whole number.
     has_decimals = not parameter.is_seed and isinstance(parameter.default, str) and "." in parameter.default
@@ -315,6 +307,11 @@ def _check_range(parameter: Parameter, number: Decimal) -> None:
             is_range = least is not None and most is not None
             bounds = f"between {parameter.min} and {parameter.max}" if is_range else f"at {words} {limit}"
             raise Problem(f"{shown(number)}: must be {bounds}", near=[str(limit)])
+
+
+def _is_json_number(parameter: Parameter) -> bool:
+    """True for what is sent as a JSON number; a `float` is sent as text."""
+    return parameter.kind == "number" and parameter.type != "float"
 
 
 def _as_number(number: Decimal) -> int | float:

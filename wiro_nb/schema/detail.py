@@ -10,17 +10,7 @@ from typing import Any
 
 from wiro_nb.errors import UnreadableSchema
 from wiro_nb.json_values import as_decimal, as_flag, as_list, as_words
-from wiro_nb.schema.types import (
-    FILE_TYPES,
-    JSON_TYPES,
-    NUMBER_TYPES,
-    TEXT_TYPES,
-    ModelSchema,
-    Option,
-    Parameter,
-    Rule,
-    is_slug,
-)
+from wiro_nb.schema.types import KINDS, ModelSchema, Option, Parameter, Rule, is_slug
 
 _PLACEHOLDER_HELP = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*-help")
 """A key such as "seed-help" that stands where a help text should be."""
@@ -117,7 +107,7 @@ def _read_parameter(name: str, item: Mapping[str, Any], group: str) -> Parameter
     notes = dict.fromkeys(_plain(item.get(key)) for key in ("description", "help", "note"))
     help_text = " ".join(note for note in notes if note and not _PLACEHOLDER_HELP.fullmatch(note))
     rule = Rule.parse(help_text)
-    least, most = _file_counts(help_text) if kind in FILE_TYPES else (None, None)
+    least, most = _file_counts(help_text) if KINDS.get(kind) == "file" else (None, None)
     options = [option for option in map(_read_option, as_list(item.get("options"))) if option is not None]
     return Parameter(
         id=name,
@@ -132,7 +122,7 @@ def _read_parameter(name: str, item: Mapping[str, Any], group: str) -> Parameter
         min=_bound(item.get("min")) or least,
         max=_bound(item.get("max")) or most,
         step=_bound(item.get("step")),
-        rule=str(rule) if rule and kind in NUMBER_TYPES | {"text"} else None,
+        rule=str(rule) if rule and (KINDS.get(kind) == "number" or kind == "text") else None,
         group=group,
     )
 
@@ -140,10 +130,10 @@ def _read_parameter(name: str, item: Mapping[str, Any], group: str) -> Parameter
 def _default(kind: str, value: Any) -> str | tuple[str, ...] | None:
     if value is None:
         return None
-    if kind in JSON_TYPES:
+    if KINDS.get(kind) == "json":
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     is_list = isinstance(value, list)
-    if kind not in FILE_TYPES and kind != "multiselect":
+    if KINDS.get(kind) != "file" and kind != "multiselect":
         return tuple(map(_text, value)) if is_list else _text(value)
     listed = as_list(value) if kind == "multiselect" or is_list else []
     names = (_text(name).strip() for name in listed or ([] if is_list else _text(value).split(",")))
@@ -245,7 +235,7 @@ def mark_required(schema: ModelSchema, stated: Container[str] = ()) -> ModelSche
         schema: As read.
         stated: Ids for which the source states whether they are required; those stay untouched.
     """
-    prompts = [item for item in schema.parameters if item.id.lower() == "prompt" and item.type in TEXT_TYPES]
+    prompts = [item for item in schema.parameters if item.id.lower() == "prompt" and item.kind == "text"]
     files = [item for item in schema.parameters if item.is_file]
     needed: set[str] = set()
     if files and not _OPTIONAL.search(files[0].help):

@@ -14,7 +14,7 @@ from typing import Any
 
 from wiro_nb.errors import UnreadableSchema
 from wiro_nb.schema.detail import read_tool, unreadable
-from wiro_nb.schema.types import FILE_TYPES, ModelSchema, is_slug
+from wiro_nb.schema.types import KINDS, ModelSchema, is_slug
 
 MAX_PAGE_CHARS = 500_000
 
@@ -169,7 +169,7 @@ def _read_entry(name: str, chunk: dict[str, str], before: str) -> dict[str, Any]
         text = text[: choices.start()].strip()
     if "default" in chunk:
         is_text = kind == "textarea" and text != '""'
-        item["default"] = text.strip('"') if kind in FILE_TYPES else text if is_text else _unquote(text)
+        item["default"] = text.strip('"') if KINDS.get(kind) == "file" else text if is_text else _unquote(text)
     return item
 
 

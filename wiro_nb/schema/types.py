@@ -11,16 +11,17 @@ from typing import Any, TypeVar
 
 from wiro_nb.json_values import as_decimal, hash_json
 
-FILE_TYPES = frozenset({"fileinput", "multifileinput", "combinefileinput"})
-JSON_NUMBER_TYPES = frozenset({"number", "range", "integer", "numeric"})
-"""Sent as JSON numbers; a `float` is sent as text."""
-NUMBER_TYPES = JSON_NUMBER_TYPES | {"float"}
-TEXT_TYPES = frozenset({"text", "textarea"})
-CHOICE_TYPES = frozenset({"select", "selectwithcover", "multiselect"})
-JSON_TYPES = frozenset({"json", "json-array"})
-FLAG_TYPES = frozenset({"checkbox", "boolean"})
-COLOUR_TYPES = frozenset({"color", "colour", "colorpicker"})
-KNOWN_TYPES = FILE_TYPES | NUMBER_TYPES | TEXT_TYPES | CHOICE_TYPES | JSON_TYPES | FLAG_TYPES | COLOUR_TYPES
+_TYPES = {
+    "file": ("fileinput", "multifileinput", "combinefileinput"),
+    "number": ("number", "range", "integer", "numeric", "float"),
+    "text": ("text", "textarea"),
+    "choice": ("select", "selectwithcover", "multiselect"),
+    "json": ("json", "json-array"),
+    "flag": ("checkbox", "boolean"),
+    "colour": ("color", "colour", "colorpicker"),
+}
+KINDS = {name: kind for kind, names in _TYPES.items() for name in names}
+"""What an input takes, by the service's type."""
 _NAMES_SHOWN = 5
 _Part = TypeVar("_Part")
 _SLUG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+\-]*/[A-Za-z0-9_][A-Za-z0-9_.+\-]*")
@@ -145,28 +146,36 @@ class Parameter:
     group: str = ""
 
     @property
+    def kind(self) -> str:
+        """What it takes: "file", "number", "text", "choice", "json", "flag" or "colour".
+
+        Empty for a type unknown here, which gets a text field and a note.
+        """
+        return KINDS.get(self.type, "")
+
+    @property
     def is_file(self) -> bool:
         """True for inputs that take files or URLs."""
-        return self.type in FILE_TYPES
+        return self.kind == "file"
 
     @property
     def is_seed(self) -> bool:
         """True for the input that pins a result: named "seed" and taking a number."""
         name = self.id.replace("_", "").lower()
-        return name in {"seed", "randomseed", "noiseseed"} and self.type in NUMBER_TYPES | {"text"}
+        return name in {"seed", "randomseed", "noiseseed"} and (self.kind == "number" or self.type == "text")
 
     @property
     def takes_number(self) -> bool:
         """True for number inputs, and for text inputs that hold a number by their default, bounds or rule."""
         if self.type != "text":
-            return self.type in NUMBER_TYPES
+            return self.kind == "number"
         numeric_default = isinstance(self.default, str) and as_decimal(self.default) is not None
         return numeric_default or self.is_seed or any((self.min, self.max, self.rule))
 
     @property
     def is_free_text(self) -> bool:
         """True for text inputs that take words, not numbers."""
-        return self.type in TEXT_TYPES and not self.takes_number
+        return self.kind == "text" and not self.takes_number
 
     @property
     def number_rule(self) -> Rule | None:
@@ -177,11 +186,6 @@ class Parameter:
     def takes_empty(self) -> bool:
         """True when the empty text is one of the choices: giving it differs from giving nothing."""
         return any(option.value == "" for option in self.options)
-
-    @property
-    def is_known(self) -> bool:
-        """True when the type is one we have a field for; others get a text field and a note."""
-        return self.type in KNOWN_TYPES
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +224,7 @@ class ModelSchema:
         """The input that the body of a cell fills, or None for a model without a prompt."""
         if self.free_form or self.get("prompt") is not None:
             return "prompt"
-        texts = [item.id for item in self.parameters if item.type in TEXT_TYPES]
+        texts = [item.id for item in self.parameters if item.kind == "text"]
         prompts = [name for name in texts if "prompt" in name.lower() and "negative" not in name.lower()]
         return next(iter(prompts or [name for name in texts if name.lower() == "text"]), None)
 

@@ -163,7 +163,7 @@ class _Draft:
                 self.notes.append(f"{parameter.id} is empty: the model's default is sent ({shown(sent)}).")
         else:
             sent = coerce(parameter, value)
-            if not parameter.is_known:
+            if not parameter.kind:
                 self.notes.append(
                     f"{parameter.id} is of a type unknown here ({shown(parameter.type)}): sent as text."
                 )

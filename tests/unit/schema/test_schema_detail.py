@@ -98,7 +98,7 @@ def test_inputs_keep_group_type_bounds_and_text() -> None:
     assert (prompt.label, prompt.required, prompt.group) == ("<b>Prompt</b>", True, "Basics")
     assert (steps.min, steps.max, steps.step, steps.default) == ("1", "50", "1", "20")
     assert (mode.default, [(o.value, o.label) for o in mode.options]) == ("2", [("1", "One"), ("2", "2")])
-    assert (styles.type, styles.is_known, styles.default) == ("selectmultiple", False, ("a",))
+    assert (styles.type, styles.kind, styles.default) == ("selectmultiple", "", ("a",))
     assert (pics.label, pics.multiple, pics.max, pics.default, pics.group) == ("Pics", True, "4", None, "More")
     assert (frames.rule, frames.required) == ("4n+1", False)
 

@@ -222,7 +222,7 @@ def test_in_a_flattened_page_the_run_sample_tells_a_prompt_from_an_input() -> No
 def test_old_headings_and_unknown_types_are_read() -> None:
     schema = one_input('- name: mode label: Mode help: type: radio-group default: "b"', heading="Tool")
     assert (schema.parameters[0].type, schema.parameters[0].default) == ("radio-group", "b")
-    assert not schema.parameters[0].is_known
+    assert schema.parameters[0].kind == ""
 
 
 def test_a_repeated_input_or_option_counts_once() -> None:

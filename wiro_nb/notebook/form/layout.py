@@ -13,16 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from wiro_nb.schema.files import MAX_FILE_BYTES, accepted_types, expected_media
-from wiro_nb.schema.types import (
-    CHOICE_TYPES,
-    COLOUR_TYPES,
-    FLAG_TYPES,
-    JSON_TYPES,
-    NUMBER_TYPES,
-    ModelSchema,
-    Option,
-    Parameter,
-)
+from wiro_nb.schema.types import ModelSchema, Option, Parameter
 
 SEARCH_FROM = 26
 """Lists of this many options or more get a search field."""
@@ -184,14 +175,14 @@ def _kind(parameter: Parameter) -> str:
     kinds = (
         ("files", parameter.is_file),
         ("seed", parameter.is_seed),
-        ("checkbox", of_type in FLAG_TYPES),
-        ("colour", of_type in COLOUR_TYPES),
-        ("textarea", of_type in JSON_TYPES),
+        ("checkbox", parameter.kind == "flag"),
+        ("colour", parameter.kind == "colour"),
+        ("textarea", parameter.kind == "json"),
         ("choices", of_type == "multiselect" and options),
         ("search", len(options) >= SEARCH_FROM),
         ("select", options),
         ("range", of_type == "range" and has_bounds),
-        ("number", of_type in NUMBER_TYPES),
+        ("number", parameter.kind == "number"),
         ("textarea", of_type == "textarea"),
         # Some models type their numbers as text; a number as default gives them away.
         ("number", of_type == "text" and isinstance(default, str) and _NUMBER.fullmatch(default.strip())),
@@ -214,7 +205,7 @@ def _group(parameter: Parameter, kind: str, own_groups: bool) -> str:
 def _is_advanced(parameter: Parameter, kind: str, own_groups: bool) -> bool:
     if own_groups and re.search(r"advanced|expert|other|optional", parameter.group, re.IGNORECASE):
         return True
-    if parameter.type in CHOICE_TYPES and not parameter.options:
+    if parameter.kind == "choice" and not parameter.options:
         return True
     return kind not in ("files", "seed") and bool(_ADVANCED.search(parameter.id))
 
@@ -253,11 +244,11 @@ def _file_limits(parameter: Parameter) -> str:
 
 
 def _note(parameter: Parameter) -> str:
-    if not parameter.is_known:
+    if not parameter.kind:
         return f"Inputs of type {parameter.type[:40]} are not known here; the text is sent as typed."
-    if parameter.type in JSON_TYPES:
+    if parameter.kind == "json":
         return "JSON, as in [1, 2]" if parameter.type == "json-array" else 'JSON, as in {"a": 1}'
-    if parameter.type in CHOICE_TYPES and not parameter.options:
+    if parameter.kind == "choice" and not parameter.options:
         return "The model lists no choices; the text is sent as typed."
     return ""
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from IPython.core.error import UsageError
 
 from wiro_nb.presentation.command_table import CELL, COMMANDS
-from wiro_nb.schema.types import JSON_TYPES, ModelSchema
+from wiro_nb.schema.types import ModelSchema
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
@@ -240,7 +240,7 @@ def cell_of_run(run: Run, schema: ModelSchema | None) -> str:
     """
     parameters = schema.parameters if schema is not None else ()
     kept = {parameter.id for parameter in parameters if parameter.takes_empty}
-    as_json = {parameter.id for parameter in parameters if parameter.type in JSON_TYPES}
+    as_json = {parameter.id for parameter in parameters if parameter.kind == "json"}
     values: dict[str, Any] = {
         name: json.dumps(value, ensure_ascii=False) if name in as_json else value
         for name, value in run.parameters.items()

@@ -49,8 +49,6 @@ class Exit(IntEnum):
 
 def report_error(error: errors.WiroError) -> int:
     """Prints an error as text and returns its exit code."""
-    if errors.WiroError.debug:
-        raise error
     for line in error.lines():
         say(as_shell(line))
     return error_code(error)

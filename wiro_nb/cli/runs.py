@@ -146,8 +146,6 @@ def cancel(arguments: argparse.Namespace) -> None:
 
 def attach(arguments: argparse.Namespace) -> int:
     """Takes a task of the service into the ledger and waits for it."""
-    if not arguments.task.isdigit():
-        raise InputError(f"a task id is digits only, not {arguments.task!r}", hint="wiro-nb attach TASK")
     manager = open_manager(arguments)
     return follow(manager.attach(arguments.task, origin=Origin(kind="cli")), as_json=arguments.json)
 

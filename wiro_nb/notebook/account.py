@@ -46,9 +46,8 @@ def _describe_account(choice: ServiceChoice) -> str:
     if not choice.is_free:
         return f"key from the {choice.key_source}"
     place = "the sandbox" if choice.name == SANDBOX else choice.name
-    by_variable = choice.reason == "WIRO_SERVICE"
-    why = f"the environment variable WIRO_SERVICE chooses {place}" if by_variable else choice.reason
-    return f"none needed ({why})"
+    chosen = {"WIRO_SERVICE": f"the environment variable WIRO_SERVICE chooses {place}"}
+    return f"none needed ({chosen.get(choice.reason, choice.reason)})"
 
 
 def budget() -> Budget:
@@ -59,13 +58,13 @@ def budget() -> Budget:
 
 def _read_budget() -> Budget:
     manager, notebook = session.manager(), current_context().notebook
-    own, setting = manager.ledger.get_budget(notebook), manager.settings.budget_usd
+    limit = manager.budget(notebook)
     return Budget(
-        limit_usd=manager.budget(notebook),
+        limit_usd=limit,
         spent_usd=manager.spent(notebook),
         reserved_usd=manager.reserved(notebook),
         service=manager.service_name,
-        is_setting=setting is not None and (own is None or setting < own),
+        is_setting=limit != manager.ledger.get_budget(notebook),
     )
 
 

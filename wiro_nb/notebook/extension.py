@@ -83,10 +83,11 @@ def _find_magics(shell: Any) -> WiroMagics | None:
 
 def _hooks(shell: Any) -> list[tuple[list[Any], Any]]:
     """Returns the lists of a shell that the extension is in, each with its member."""
-    completer = getattr(shell, "Completer", None)
-    completion = [(completer.custom_matchers, match_wiro)] if completer is not None else []
-    # First, before IPython's own step, which refuses a `%%` cell that has no body in words that name no model.
-    return [(shell.input_transformer_manager.line_transforms, let_through_without_body), *completion]
+    return [
+        (shell.Completer.custom_matchers, match_wiro),
+        # First, before IPython's own step, which refuses a `%%` cell that has no body in words that name no model.
+        (shell.input_transformer_manager.line_transforms, let_through_without_body),
+    ]
 
 
 def let_through_without_body(lines: list[str]) -> list[str]:

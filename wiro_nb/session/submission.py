@@ -191,10 +191,9 @@ def _read_task_id(typed: object) -> str:
     """Returns the id of a task as text; whole numbers are taken too."""
     try:
         text = typed.strip() if isinstance(typed, str) else str(operator.index(typed))  # type: ignore[arg-type]
-        text.encode()
     except (TypeError, ValueError):
         text = ""
-    if not text or len(text) > _LONGEST_ID:
+    if not (text.isascii() and text.isdigit()) or len(text) > _LONGEST_ID:
         raise InputError("a task is named by its id, digits as the service shows them", hint="%wiro runs")
     return text
 

@@ -86,5 +86,5 @@ def test_a_lost_answer_is_settled_in_the_shell_by_attach_and_forget(command: Com
     assert short not in command("runs")[1]
     code, _, err = command("attach", "../x")
     assert code == 2
-    assert "digits only" in err
+    assert "digits as the service shows them" in err
     assert "knows no task" in command("attach", "999")[2]

@@ -275,13 +275,6 @@ def _runs(parsed: Parsed) -> Any:
     )
 
 
-def _attach(parsed: Parsed) -> Any:
-    task = parsed.arguments["TASK"]
-    if not task.isdigit():
-        fail(f"%wiro attach needs a task id, which is digits only, not {task!r}")
-    return actions.attach(task)
-
-
 def _budget(parsed: Parsed) -> Any:
     usd = parsed.arguments.get("USD")
     return account.budget() if usd is None else account.set_budget(None if usd.lower() == "none" else usd)
@@ -314,7 +307,7 @@ HANDLERS: dict[str, Callable[[Parsed], Any]] = {
     "verify": lambda parsed: reproduce.verify(*parsed.listed("PATH")),
     "wait": lambda parsed: actions.wait(parsed.arguments.get("RUN")),
     "cancel": lambda parsed: actions.cancel(parsed.arguments["RUN"]),
-    "attach": _attach,
+    "attach": lambda parsed: actions.attach(parsed.arguments["TASK"]),
     "forget": lambda parsed: actions.forget(parsed.arguments["RUN"]),
     "download": lambda parsed: actions.download(parsed.arguments["RUN"]),
     "budget": _budget,

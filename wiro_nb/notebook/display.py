@@ -63,10 +63,10 @@ def show(view: LiveView[Any]) -> None:
     context = current_context()
     if not context.is_live and not view.handle.done and session.should_wait(context):
         view.handle.wait(check=False)
-    _display(view)
+    show_now(view)
 
 
-def _display(view: LiveView[Any]) -> None:
+def show_now(view: LiveView[Any]) -> None:
     """Displays the widget where a user watches, else the static form as it is now."""
     context = current_context()
     if context.kind == "plain":
@@ -96,7 +96,7 @@ def show_and_wait(view: LiveView[Handle], *, wait: bool | None = None) -> Handle
             if is_shown_last:
                 wait_for(view)
         finally:
-            _display(view)
+            show_now(view)
         if waits and not is_shown_last:
             wait_for(view)
     except KeyboardInterrupt:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import PurePath
@@ -92,9 +92,13 @@ class NotebookRuns(RunList):
         notebook = PurePath(run.snapshot.notebook or "").name if self._all else ""
         return ". ".join(filter(None, (notebook, gone_note(run))))
 
-    def _ipython_display_(self) -> None:
+    def head(self) -> dict[str, Any]:
+        """Returns what stands above the live rows."""
         title = f"{format_count(len(self), 'run')} {self._where}{self._filters}"
-        _show(ListView(self, self.output, lambda: {"title": title, "lines": [account.spent_sentence()]}))
+        return {"title": title, "lines": [account.spent_sentence()]}
+
+    def _ipython_display_(self) -> None:
+        display.show_now(ListView(self, self))
 
 
 class Monitor(Displayable):
@@ -104,17 +108,18 @@ class Monitor(Displayable):
         """Returns the account status."""
         return account.status().output()
 
-    def _ipython_display_(self) -> None:
-        def head() -> dict[str, Any]:
-            status = account.status()
-            lines = [f"{name}: {value}" for name, value in status.facts]
-            steps = ", ".join(f"{typed} {why}" for typed, why in status.next_steps)
-            return {"title": "Ready", "lines": [*lines, f"Next: {steps}."], "notify": True}
+    def head(self) -> dict[str, Any]:
+        """Returns what stands above the live rows."""
+        status = account.status()
+        lines = [f"{name}: {value}" for name, value in status.facts]
+        steps = ", ".join(f"{typed} {why}" for typed, why in status.next_steps)
+        return {"title": "Ready", "lines": [*lines, f"Next: {steps}."], "notify": True}
 
+    def _ipython_display_(self) -> None:
         found = session.manager().runs(notebook=current_context().notebook, limit=500)
-        view = ListView([run for run in found if not run.done], self.output, head)
+        view = ListView(self, [run for run in found if not run.done])
         bridge.on_run = view.follow_run
-        _show(view)
+        display.show_now(view)
 
 
 def monitor() -> Monitor:
@@ -127,43 +132,32 @@ def monitor() -> Monitor:
     return Monitor()
 
 
-def _show(view: ListView) -> None:
-    if current_context().is_live:
-        view.show_live()
-    else:
-        display.publish(view.output())
-
-
-class ListView(LiveView[None]):
+class ListView(LiveView["NotebookRuns | Monitor"]):
     """A list of runs in one output.
 
     Args:
+        handle: What is shown above the rows, and without a front end.
         runs: Newest first.
-        static: Returns the static output.
-        head: Returns the output above the rows.
     """
 
     most_open = 5
 
-    def __init__(
-        self, runs: Sequence[Run], static: Callable[[], Output], head: Callable[[], dict[str, Any]]
-    ) -> None:
-        super().__init__(None, "list")
+    def __init__(self, handle: NotebookRuns | Monitor, runs: Iterable[Run]) -> None:
+        super().__init__(handle, "list")
         self._runs = {run.id: run for run in runs}
-        self._static, self._head = static, head
         self._stops = ExitStack()
         self.unsubscribe = self._stops.close
 
     def output(self) -> Output:
         """Returns the static output."""
-        return self._static()
+        return self.handle.output()
 
     def make_widget(self) -> RunTable:
         """Returns the table."""
         from wiro_nb.notebook.widgets.views import RunTable
 
         rows = [self._row(run) for run in self._runs.values()]
-        return RunTable(head=self._head(), rows=rows, on_action=self._on_action)
+        return RunTable(head=self.handle.head(), rows=rows, on_action=self._on_action)
 
     def follow(self) -> None:
         """Follows the runs."""
@@ -186,13 +180,32 @@ class ListView(LiveView[None]):
         elif is_settled(run):
             throttle.drop(key)
             table.update(self._row(run))
-            table.head = self._head()
+            table.head = self.handle.head()
         else:
             throttle.offer(key, lambda: table.update(self._row(run)))
 
     def _row(self, run: Run) -> dict[str, Any]:
-        is_here = run.snapshot.notebook == self.context.notebook
-        return row_data(run, "" if is_here or not run.snapshot.notebook else PurePath(run.snapshot.notebook).name)
+        """Returns what one row shows, as plain JSON data."""
+        snapshot, status, poster = run.snapshot, status_of(run.snapshot), read_poster(run)
+        settings = key_settings(snapshot, session.known_schema(run.model))
+        notebook = "" if snapshot.notebook == self.context.notebook else PurePath(snapshot.notebook or "").name
+        cost, elapsed = format_run_cost(snapshot), format_duration(snapshot.elapsed_s)
+        return {
+            "id": run.id,
+            "run": run.short_id,
+            "icon": status.icon,
+            "variant": status.variant,
+            "label": f"{status.label}, best" if snapshot.starred else status.label,
+            "percent": None if snapshot.state.is_final else snapshot.percent,
+            "when": format_run_time(snapshot),
+            "prompt": snapshot.prompt[:300],
+            "about": ", ".join(filter(None, (run.model, settings, notebook))),
+            "money": ", ".join(filter(None, (cost, elapsed))),
+            "thumb": jpeg_uri(poster and make_thumb(poster)),
+            "note": gone_note(run),
+            "final": snapshot.state.is_final,
+            "cancel": not snapshot.state.is_final and not snapshot.cancel_requested,
+        }
 
     def _on_action(self, action: str, content: Mapping[str, Any]) -> None:
         run, table = self._runs.get(content.get("id", "")), self.widget
@@ -204,27 +217,3 @@ class ListView(LiveView[None]):
         RunCardView(run, self.context).show_below(table)
         if not run.done:
             session.manager().follow(run)
-
-
-def row_data(run: Run, notebook: str = "") -> dict[str, Any]:
-    """Returns what one row shows, as plain JSON data; `notebook` is the name of another notebook."""
-    snapshot: Snapshot = run.snapshot
-    status, poster = status_of(snapshot), read_poster(run)
-    about = ", ".join(filter(None, (run.model, key_settings(snapshot, session.known_schema(run.model)), notebook)))
-    elapsed = format_duration(snapshot.elapsed_s) if snapshot.elapsed_s is not None else ""
-    return {
-        "id": run.id,
-        "run": run.short_id,
-        "icon": status.icon,
-        "variant": status.variant,
-        "label": f"{status.label}, best" if run.snapshot.starred else status.label,
-        "percent": None if snapshot.state.is_final else snapshot.percent,
-        "when": format_run_time(snapshot),
-        "prompt": snapshot.prompt[:300],
-        "about": about,
-        "money": ", ".join(filter(None, (format_run_cost(snapshot), elapsed))),
-        "thumb": jpeg_uri(poster and make_thumb(poster)),
-        "note": gone_note(run),
-        "final": snapshot.state.is_final,
-        "cancel": not snapshot.state.is_final and not snapshot.cancel_requested,
-    }

@@ -85,7 +85,7 @@ class RunTable(OutputWidget):
     script = "runs.js"
     actions = frozenset({"open", "cancel"})
     head = traitlets.Dict(help="title, lines (texts), notify (offer to notify at the end).").tag(sync=True)
-    rows: traitlets.List[dict[str, Any]] = traitlets.List(help="As `listing.row_data` gives them.").tag(sync=True)
+    rows: traitlets.List[dict[str, Any]] = traitlets.List(help="As `ListView` makes them.").tag(sync=True)
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)

@@ -1,16 +1,25 @@
-"""Live views: outputs that show a widget, with a static form that remains when the widget is closed."""
+"""Live views: outputs that show a widget, with a static form that remains when the widget is closed; and waiting.
+
+- A live kernel: a widget beside the static form; it updates from the I/O thread.
+- A headless kernel: messages that do not belong to the executing cell are dropped, so the cell waits, shows the
+  final output and raises when a run failed.
+- A terminal: text.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import logging
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
+from wiro_nb.formatting import format_bar
 from wiro_nb.notebook import display
 from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.session import current_context, session
@@ -18,6 +27,7 @@ from wiro_nb.presentation.output import Output
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
+    from wiro_nb.ledger.state import Snapshot
     from wiro_nb.notebook.form.controller import NotebookForm
 
 _log = logging.getLogger(__name__)
@@ -139,6 +149,92 @@ class LiveView(Generic[Handle]):
     def flush(self) -> None:
         """Shows in the widget what has changed; called some time after `schedule`, on a thread of its own."""
 
+    # Displaying and waiting ----------------------------------------------------------------------
+
+    def show(self) -> None:
+        """Displays the widget where a user watches, else the static form as it is now."""
+        if self.context.kind == "plain":
+            print(repr(self.handle))
+        elif self.context.is_live and self.is_moving:
+            self.show_live()
+        else:
+            display.publish(self.output(), display_id=self.display_id)
+
+    def show_and_wait(self, *, wait: bool | None = None) -> Handle:
+        """Shows a run or sweep in the running cell, waits for it there, and returns it.
+
+        Args:
+            wait: True waits, False does not; None leaves it to the preferences.
+
+        Raises:
+            WiroError: As `wait`; the result is still displayed.
+        """
+        handle: Any = self.handle
+        waits = session.should_wait(self.context, wait)
+        is_shown_last = waits and not self.context.is_live and not handle.done
+        session.displayed_in(self.context).add(handle.id)
+        try:
+            try:
+                if is_shown_last:
+                    self.wait()
+            finally:
+                self.show()
+            if waits and not is_shown_last:
+                self.wait()
+        except KeyboardInterrupt:
+            # Wherever it struck, the runs continue: one line says so in place of a traceback.
+            from wiro_nb.execution.run import WaitInterrupted
+
+            first, *others = self.runs
+            if others:
+                raise
+            raise WaitInterrupted(first.short_id) from None
+        return self.handle
+
+    def finish(self, wait: bool | None) -> Handle:
+        """Waits for a run or sweep where that is wanted, and returns it; errors as in `show_and_wait`."""
+        if session.should_wait(self.context, wait):
+            self.wait()
+        return self.handle
+
+    def wait(self) -> None:
+        """Waits for a run or sweep in the running cell.
+
+        Raises:
+            RunFailed, SubmitUncertain: A run gave no result.
+            RunCancelled: It was cancelled in a headless kernel: a notebook that continues would miss its clip.
+            DownloadFailed: A file is not on this machine, in a headless kernel.
+            WaitInterrupted: The user stopped waiting; runs continue.
+        """
+        handle: Any = self.handle
+        if self.context.kind == "terminal" and sys.stderr.isatty():
+            self._wait_in_terminal()
+        else:
+            handle.wait()
+        if self.context.is_headless:
+            if (error := getattr(handle, "error", None)) is not None:
+                raise error
+            display.check_saved(self.runs)
+
+    def _wait_in_terminal(self) -> None:
+        """Waits with one moving line on stderr."""
+        width, handle = 0, cast("Any", self.handle)
+
+        def draw(snapshot: Snapshot) -> None:
+            nonlocal width
+            text = format_bar(snapshot, sys.stderr)
+            print("\r" + text.ljust(width), end="", file=sys.stderr, flush=True)
+            width = len(text)
+
+        with ExitStack() as stops:
+            stops.callback(lambda: print("\r" + " " * width, end="\r", file=sys.stderr, flush=True))
+            for run in self.runs:
+                stops.callback(run.on_change(draw))
+                draw(run.snapshot)
+            handle.wait()
+
+    # The widget ----------------------------------------------------------------------------------
+
     def show_live(self) -> None:
         """Displays widget and static form under one display id, and follows the runs."""
         bridge.open(self.context.notebook)
@@ -208,7 +304,10 @@ def presenter(make_view: Callable[[Any], LiveView[Any]]) -> Callable[..., None]:
 
     def show(handle: Any, *, is_value: bool = False) -> None:
         if not is_value or handle.id not in session.displayed_in(current_context()):
-            display.show(make_view(handle))
+            view = make_view(handle)
+            if not view.context.is_live and not handle.done and session.should_wait(view.context):
+                handle.wait(check=False)  # a headless kernel shows the end
+            view.show()
 
     return show
 

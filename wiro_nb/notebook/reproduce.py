@@ -11,7 +11,7 @@ from wiro_nb.config import ANY_NOTEBOOK
 from wiro_nb.errors import InputError
 from wiro_nb.execution.run import Run
 from wiro_nb.notebook.compare import ComparisonView
-from wiro_nb.notebook.display import finish, publish
+from wiro_nb.notebook.display import publish
 from wiro_nb.notebook.run import actions
 from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, origin_of, submit_or_reuse
 from wiro_nb.notebook.run.view import RunView
@@ -71,7 +71,7 @@ def rerun(
     options = SubmitOptions.of_call(fresh, max_cost_usd, out_dir)
     replays = plan(source, merge_inputs(overrides, values), options, all=all, force=force)
     handles, forecast = start(replays, options, all=all, yes=yes)
-    return wait_and_list(handles, wait, forecast) if all else finish(RunView(handles[0]), wait)
+    return wait_and_list(handles, wait, forecast) if all else RunView(handles[0]).finish(wait)
 
 
 def plan(

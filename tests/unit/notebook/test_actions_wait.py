@@ -13,7 +13,7 @@ from tests.manager_tools import QUICK, submit
 from tests.unit.notebook.snapshots import DONE
 from wiro_nb.errors import DownloadFailed
 from wiro_nb.ledger.state import RunOutput
-from wiro_nb.notebook import display
+from wiro_nb.notebook.live import LiveView
 from wiro_nb.notebook.magic import handlers
 from wiro_nb.notebook.run import actions
 from wiro_nb.notebook.run.view import RunView
@@ -42,7 +42,7 @@ def test_a_person_is_told_and_a_program_is_stopped(
 
 def test_a_saved_file_stops_nobody(shell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WIRO_HEADLESS", "1")
-    display.wait_for(RunView(run_with(*DONE.outputs)))
+    RunView(run_with(*DONE.outputs)).wait()
 
 
 def test_a_sweep_that_nobody_watches_names_every_file_that_is_not_there(
@@ -51,12 +51,11 @@ def test_a_sweep_that_nobody_watches_names_every_file_that_is_not_there(
     handles = [run_with(*DONE.outputs), run_with(UNSAVED), run_with(UNSAVED)]
     handles[2].short_id = "9n3rf"
     waited: list[str] = []
-    sweep = SimpleNamespace(wait=lambda: waited.append("until the end"))
-    view: Any = SimpleNamespace(handle=sweep, runs=handles)
-    display.wait_for(view)
+    sweep: Any = SimpleNamespace(wait=lambda: waited.append("until the end"), runs=handles)
+    LiveView(sweep, "sweep").wait()
     monkeypatch.setenv("WIRO_HEADLESS", "1")
     with pytest.raises(DownloadFailed, match=r"run 8k2qf is done, but clip\.mp4 was not saved") as caught:
-        display.wait_for(view)
+        LiveView(sweep, "sweep").wait()
     assert tuple(caught.value.details) == ("Not saved either: 9n3rf.",)
     assert len(waited) == 2
 

@@ -13,7 +13,6 @@ from wiro_nb.films import Film
 from wiro_nb.films.extend import read_shots
 from wiro_nb.films.film_file import FilmTarget, find_parts, join_parts
 from wiro_nb.films.plan import FilmPlan, plan_film, plan_rebuild
-from wiro_nb.notebook.display import finish
 from wiro_nb.notebook.film.rendering import FilmFile, JoinProgress
 from wiro_nb.notebook.film.view import FilmView
 from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, origin_of
@@ -77,7 +76,7 @@ def film(
     else:
         target = make_target(out, crossfade_s, audio, options)
         found = make_plan(shots, target, options, model=model, shared=values)
-    return finish(FilmView(start(found, yes=yes)), wait)
+    return FilmView(start(found, yes=yes)).finish(wait)
 
 
 def make_target(

@@ -13,7 +13,7 @@ from wiro_nb.films.extend import plan_extension
 from wiro_nb.films.plan import FilmPlan
 from wiro_nb.formatting import read_usd
 from wiro_nb.notebook import account, reproduce
-from wiro_nb.notebook.display import publish, show_and_wait
+from wiro_nb.notebook.display import publish
 from wiro_nb.notebook.film import actions as film
 from wiro_nb.notebook.film.rendering import plan_output
 from wiro_nb.notebook.film.view import FilmView
@@ -100,7 +100,7 @@ def _assign(parsed: Parsed, value: Any) -> None:
 def _show(view: LiveView[Any], parsed: Parsed) -> Any:
     """Assigns a handle to its variable, shows it, waits for it where that is wanted, and returns it."""
     _assign(parsed, view.handle)
-    return show_and_wait(view, wait=parsed.has("wait") or None)
+    return view.show_and_wait(wait=parsed.has("wait") or None)
 
 
 def _read(parsed: Parsed, key: str, kind: Callable[[str], _Value], pattern: str, what: str) -> _Value | None:

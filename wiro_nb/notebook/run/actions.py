@@ -11,7 +11,7 @@ from wiro_nb.execution.run import Run
 from wiro_nb.films.extend import plan_extension
 from wiro_nb.formatting import format_count, status_of
 from wiro_nb.notebook.bridge import bridge
-from wiro_nb.notebook.display import find_unsaved, finish, wait_for
+from wiro_nb.notebook.display import find_unsaved
 from wiro_nb.notebook.run.submit import (
     SubmitOptions,
     merge_inputs,
@@ -63,7 +63,7 @@ def run(
         RunFailed: Where it waits, when the run gave no result.
     """
     options = SubmitOptions.of_call(fresh, max_cost_usd, out_dir)
-    return finish(RunView(start(model, merge_inputs(inputs, values), options)), wait)
+    return RunView(start(model, merge_inputs(inputs, values), options)).finish(wait)
 
 
 def start(model: str, values: Mapping[str, Any], options: SubmitOptions) -> Run:
@@ -113,7 +113,7 @@ def extend(
     options = SubmitOptions.of_call(fresh, max_cost_usd, out_dir)
     given = merge_inputs(inputs, values)
     request = plan_extension(session.manager(), find_run(query), given, model=model, frame=frame, at_s=at_s)
-    return finish(RunView(start(*request, options)), wait)
+    return RunView(start(*request, options)).finish(wait)
 
 
 def last() -> Run | None:
@@ -186,7 +186,7 @@ def wait_for_all(handles: list[Run]) -> None:
     for handle in handles:
         session.manager().follow(handle)
         try:
-            wait_for(RunView(handle))
+            RunView(handle).wait()
         except WiroError as error:
             failed = failed or error
     if failed is not None:

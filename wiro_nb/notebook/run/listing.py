@@ -12,7 +12,7 @@ from wiro_nb.execution.run import Run
 from wiro_nb.formatting import format_count, format_duration, status_of
 from wiro_nb.ledger.state import Snapshot
 from wiro_nb.media.decode import make_thumb
-from wiro_nb.notebook import account, display
+from wiro_nb.notebook import account
 from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.live import LiveView, throttle
 from wiro_nb.notebook.run.display import gone_note, is_settled, read_poster
@@ -98,7 +98,7 @@ class NotebookRuns(RunList):
         return {"title": title, "lines": [account.spent_sentence()]}
 
     def _ipython_display_(self) -> None:
-        display.show_now(ListView(self, self))
+        ListView(self, self).show()
 
 
 class Monitor(Displayable):
@@ -119,7 +119,7 @@ class Monitor(Displayable):
         found = session.manager().runs(notebook=current_context().notebook, limit=500)
         view = ListView(self, [run for run in found if not run.done])
         bridge.on_run = view.follow_run
-        display.show_now(view)
+        view.show()
 
 
 def monitor() -> Monitor:

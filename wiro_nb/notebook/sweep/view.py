@@ -12,7 +12,6 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.notebook.bridge import bridge
-from wiro_nb.notebook.display import finish
 from wiro_nb.notebook.live import LiveView, presenter, read_position
 from wiro_nb.notebook.run.display import is_settled, read_poster
 from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, origin_of, parent_of
@@ -65,7 +64,7 @@ def sweep(
     """
     options = SubmitOptions.of_call(fresh, max_cost_usd, out_dir)
     plan = make_plan(model, grid or {}, merge_inputs(inputs, fixed), options, zipped=zip)
-    return finish(SweepView(start(plan, options, yes=yes)), wait)
+    return SweepView(start(plan, options, yes=yes)).finish(wait)
 
 
 def make_plan(

@@ -14,8 +14,8 @@ import traitlets
 from wiro_nb.errors import BudgetExceeded, UnknownModel
 from wiro_nb.notebook.account import set_budget
 from wiro_nb.notebook.form.controller import NotebookForm, without_required
-from wiro_nb.notebook.form.fields import given_values
 from wiro_nb.notebook.form.form import ModelForm
+from wiro_nb.notebook.form.layout import given_values
 from wiro_nb.notebook.magic.parser import parse_line
 from wiro_nb.notebook.session import ExecutionContext, session
 from wiro_nb.notebook.widgets.card import RunCard

@@ -17,11 +17,10 @@ import traitlets
 
 from wiro_nb.errors import WiroError
 from wiro_nb.notebook.display import publish, with_view_of
-from wiro_nb.notebook.form.fields import RunSources, Values, changed_values, given_values, make_fields
-from wiro_nb.notebook.form.layout import FieldPlan, plan_form
+from wiro_nb.notebook.form.layout import FieldPlan, given_values, plan_form
 from wiro_nb.notebook.magic.cells import cell_text, python_text
 from wiro_nb.notebook.widgets import OutputWidget
-from wiro_nb.notebook.widgets.fields import Field, FileField, PairsField, SeedField
+from wiro_nb.notebook.widgets.fields import Field, FileField, PairsField, SeedField, make_field
 from wiro_nb.presentation.models import form_output, task_categories
 from wiro_nb.presentation.output import Output
 from wiro_nb.redaction import redact
@@ -30,11 +29,12 @@ from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import check
 
 if TYPE_CHECKING:
-    pass
+    from wiro_nb.notebook.form.controller import RunSources
 
 PRICE_UNKNOWN = "price not listed"
 CARDS_SHOWN = 5
 _NEAR_SHOWN = 4
+Values = dict[str, Any]
 
 _log = logging.getLogger(__name__)
 
@@ -94,7 +94,10 @@ class ModelForm(OutputWidget):
         self._card_widgets: list[ipywidgets.Widget] = []
         # One layout for all: a layout each would triple the messages.
         shared, key = ipywidgets.Layout(), uuid.uuid4().hex
-        self.fields: dict[str, Field] = make_fields(self._layout_plan, shared, key, upload_dir, sources)
+        self.fields = {
+            plan.id: make_field(plan, upload_dir, sources, form_key=key, layout=shared)
+            for plan in self._layout_plan.fields
+        }
         super().__init__(
             layout=shared,
             form_key=key,
@@ -196,7 +199,7 @@ class ModelForm(OutputWidget):
         return python_text(self._schema.slug, prompt | self._changed_values())
 
     def _changed_values(self) -> Values:
-        return changed_values(self._layout_plan, given_values(self._schema, self.values), self._folder)
+        return self._layout_plan.changed_values(given_values(self._schema, self.values), self._folder)
 
     def show_card(self, card: ipywidgets.Widget) -> None:
         """Shows a widget below the form, above the earlier ones; the oldest of more than five is closed."""

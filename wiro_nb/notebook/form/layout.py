@@ -8,8 +8,9 @@ folded under "More".
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from wiro_nb.schema.files import MAX_FILE_BYTES, accepted_types, expected_media
@@ -91,6 +92,42 @@ class FormPlan:
     def get(self, name: str) -> FieldPlan | None:
         """Returns the plan of a field, or None."""
         return next((plan for plan in self.fields if plan.id == name), None)
+
+    def changed_values(self, given: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
+        """Returns what differs from the defaults, and the seed, which a repeat needs.
+
+        Args:
+            given: From `given_values`.
+            folder: Files in it are written as relative paths: the text goes into a notebook that may be moved.
+        """
+        changed = {}
+        for name, value in given.items():
+            field = self.get(name)
+            kind, default = (field.kind, field.default) if field is not None else ("", "")
+            if kind == "seed" or _is_changed(value, default):
+                changed[name] = _relative(value, folder) if kind == "files" and folder is not None else value
+        return changed
+
+
+def _is_changed(value: Any, default: str | tuple[str, ...]) -> bool:
+    return tuple(value) != tuple(default) if isinstance(value, list) else str(value) != str(default)
+
+
+def _relative(value: Any, folder: Path) -> Any:
+    if isinstance(value, list):
+        return [_relative(item, folder) for item in value]
+    path = Path(value)
+    return path.relative_to(folder).as_posix() if path.is_absolute() and path.is_relative_to(folder) else value
+
+
+def given_values(schema: ModelSchema, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the values without those that mean "not given": empty ones, unless empty is one of the choices."""
+    choosing = {parameter.id for parameter in schema.parameters if parameter.takes_empty}
+    return {
+        name: value
+        for name, value in values.items()
+        if value not in ("", [], None) or (value == "" and name in choosing)
+    }
 
 
 def plan_form(schema: ModelSchema) -> FormPlan:

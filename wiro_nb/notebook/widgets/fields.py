@@ -28,7 +28,8 @@ from wiro_nb.notebook.widgets import OwnWidget
 from wiro_nb.schema.files import MAX_FILE_BYTES, accepted_types, is_url, open_file_input, sniff_type
 
 if TYPE_CHECKING:
-    from wiro_nb.notebook.form.fields import RunSources
+    from wiro_nb.notebook.form.controller import RunSources
+    from wiro_nb.notebook.form.layout import FieldPlan
 
 _random = random.SystemRandom()
 _HIGHEST_SEED = 2**31 - 1
@@ -352,3 +353,32 @@ def _browser_facts(content: dict[str, Any]) -> dict[str, Any]:
     if isinstance(thumb, str) and thumb.startswith("data:image/jpeg;base64,") and len(thumb) <= _THUMB_LIMIT:
         facts["thumb"] = thumb
     return facts
+
+
+_KINDS: dict[str, type[Field]] = {
+    "pairs": PairsField,
+    "choices": ChoicesField,
+    "seed": SeedField,
+    "checkbox": FlagField,
+}
+"""The widgets of kinds of fields; any other kind but "files" is a plain `Field`."""
+
+
+def make_field(plan: FieldPlan, upload_dir: Path | None, sources: RunSources | None, **common: Any) -> Field:
+    """Returns the widget of a planned field, holding its default.
+
+    Args:
+        plan: The field.
+        upload_dir: As `FileField` takes it.
+        sources: As `FileField` takes them.
+        **common: Values of further traits.
+    """
+    default = plan.default
+    if plan.kind == "files":
+        common |= {"upload_dir": upload_dir, "sources": sources}
+        return FileField(name=plan.id, multiple=plan.multiple, media=plan.media, **common)
+    if plan.kind != "choices" and isinstance(default, tuple):
+        default = ", ".join(default)
+    if plan.kind == "seed":
+        common["pinned"] = default not in ("", "0", "-1")
+    return _KINDS.get(plan.kind, Field)(name=plan.id, value=default, **common)

@@ -19,6 +19,8 @@ from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
 from traitlets.config import Config
 
+from tests.notebook.reset import RESET
+
 REPLY_TIMEOUT_S = 60.0
 CLIP_MODEL = "Wan-AI/Wan2.2-TI2V-5B-text-to-video"
 # Small clips: what is tested here is the way to the notebook and back, not the painter.
@@ -109,18 +111,6 @@ def live_client(folder: Path, **options: Any) -> Iterator[tuple[KernelManager, B
             manager.shutdown_kernel(now=True)
 
 
-_RESET = """
-import os
-if "wiro_nb" in get_ipython().extension_manager.loaded:
-    get_ipython().run_line_magic("unload_ext", "wiro_nb")
-get_ipython().config.pop("WiroMagics", None)  # what `%config` set
-os.environ.clear()
-os.environ.update({environment!r})
-os.chdir({folder!r})
-get_ipython().reset()
-"""
-
-
 class Answer:
     """What one cell gave: its messages, the reply, and everything heard until it was over, of other cells too."""
 
@@ -206,7 +196,7 @@ class LiveKernel:
 
     def reset(self, folder: Path) -> None:
         """Makes the kernel as good as new: extension unloaded, no variables, this process's environment."""
-        code = _RESET.format(environment=dict(os.environ), folder=str(folder))
+        code = RESET.format(environment=dict(os.environ), folder=str(folder))
         answer = self.run(code, live=False)
         assert answer.status == "ok", answer.text
 

@@ -132,7 +132,7 @@ class Follower:
         token = one.run.snapshot.task_token
         assert token is not None
         try:
-            events = await self._connection.events()
+            events = (await self._connection.connect()).events
             one.generation = self._connection.generation
             async with aclosing(events.stream(token, one.run.task_id or "")) as stream:
                 async for item in stream:

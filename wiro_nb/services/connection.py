@@ -33,7 +33,6 @@ from wiro_nb.services.selection import ServiceChoice
 
 if TYPE_CHECKING:
     from wiro_nb.api.client import WiroClient
-    from wiro_nb.api.events import EventClient
 
 NEEDED = ("av", "numpy", "PIL", "python_multipart", "starlette", "uvicorn")
 STDERR_NAME = "stderr.log"
@@ -265,10 +264,6 @@ class Connection:
         self._requests.discard(request)
         if not request.cancelled():
             request.exception()  # marks it as retrieved: its caller may be gone
-
-    async def events(self) -> EventClient:
-        """Returns the event client of the running service; its streams end with the tasks that read them."""
-        return (await self.connect()).events
 
     async def close(self) -> None:
         """Closes the client permanently, after pending requests. The owner of a service's process closes it."""

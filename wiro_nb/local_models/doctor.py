@@ -75,14 +75,12 @@ class Machine:
         return max((memory for _, memory in self.gpus), default=0) / GB
 
 
-def worker_python() -> str:
-    """Returns the interpreter that generates: `WIRO_LOCAL_PYTHON`, else this one."""
-    return os.environ.get(PYTHON_VARIABLE, "").strip() or sys.executable
+def probe_machine() -> Machine:
+    """Asks the interpreter that generates for its packages and GPUs; takes seconds, since torch loads.
 
-
-def probe_machine(python: str | None = None) -> Machine:
-    """Asks the interpreter that generates for its packages and GPUs; takes seconds, since torch loads."""
-    python = python or worker_python()
+    That is the one of `WIRO_LOCAL_PYTHON`, else this one.
+    """
+    python = os.environ.get(PYTHON_VARIABLE, "").strip() or sys.executable
     command = [python, "-c", _PROBE, *NEEDED_PACKAGES]
     problem, found = "", dict[str, Any]()
     try:

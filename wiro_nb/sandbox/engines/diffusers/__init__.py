@@ -192,7 +192,7 @@ class VideosEngine(Engine):
 
     def _find(self, name: str) -> LocalModel | None:
         found = local_models.find(name)
-        return found if found in self._models else None
+        return found if found is not None and found.adapter in _VIDEOS_ADAPTERS else None
 
     async def run(self, job: Job, report: Report) -> Result:
         """Has one clip made.

@@ -181,7 +181,11 @@ def _clouds(layout: Rng, detail: Rng, plan: _Plan, glow: FloatImage) -> Painter:
         np.clip(thick, 0, 1, out=thick)
         shade = np.clip(thick * np.float32(1.25) - glow * np.float32(0.9), 0, 1)
         sky = canvas[:, :rows]
-        sky += (shade * dark + light - sky) * (thick * (2 - thick) * fade)
+        colour = shade * dark
+        colour += light
+        colour -= sky
+        colour *= thick * (2 - thick) * fade
+        sky += colour
 
     return paint
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -63,14 +64,8 @@ _FINAL = {
 }
 _PENDING = (RunState.PLANNED, RunState.SUBMITTING)
 
-STATE_FILTERS: dict[str, RunState | None] = {
-    "done": RunState.SUCCEEDED,
-    "succeeded": RunState.SUCCEEDED,
-    "failed": RunState.FAILED,
-    "cancelled": RunState.CANCELLED,
-    "uncertain": RunState.UNCERTAIN,
-    "running": None,
-}
+STATE_FILTERS: dict[str, RunState | None] = {str(state): state for state in _FINAL}
+STATE_FILTERS |= {"done": RunState.SUCCEEDED, "running": None}
 """The states that a list can be filtered by, as people type them; None is every run that has not ended."""
 
 
@@ -92,10 +87,7 @@ def status_of(snapshot: Snapshot) -> Status:
 
 def tally(snapshots: Iterable[Snapshot]) -> str:
     """Returns how many runs have which status: "3 done, 1 generating"."""
-    counts: dict[str, int] = {}
-    for snapshot in snapshots:
-        label = status_of(snapshot).short_label
-        counts[label] = counts.get(label, 0) + 1
+    counts = Counter(status_of(snapshot).short_label for snapshot in snapshots)
     return ", ".join(f"{count} {label}" for label, count in counts.items())
 
 

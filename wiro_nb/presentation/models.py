@@ -18,6 +18,7 @@ from wiro_nb.formatting import (
 from wiro_nb.ledger.state import Snapshot
 from wiro_nb.presentation.html import WIDE, Child, Html, chips, code, command, details, h, line, muted, pre, table
 from wiro_nb.presentation.output import (
+    NOTHING,
     Block,
     Displayable,
     Output,
@@ -25,7 +26,6 @@ from wiro_nb.presentation.output import (
     compose,
     facts,
     heading,
-    listing,
     next_steps,
     paragraphs,
     row_table,
@@ -120,11 +120,12 @@ def unsent_output(title: str, rows: Iterable[tuple[str, str]], body: Any, *, not
         notes: What has changed, what is missing, what is worth knowing.
     """
     text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, indent=1)
+    shown = text if len(text) <= _LONGEST_BODY else f"{text[:_LONGEST_BODY]}\n…"
     return card(
         heading(title, _NOTHING, status=SLOT, text=f"{title[:1].lower()}{title[1:]}. {_NOTHING}"),
         facts(rows),
         paragraphs(notes, label="note: "),
-        listing(text if body is not None else "", _LONGEST_BODY),
+        Block(pre(shown), tuple(f"  {row}" for row in shown.split("\n"))) if body not in (None, "") else NOTHING,
     )
 
 

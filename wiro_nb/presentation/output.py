@@ -23,7 +23,6 @@ from wiro_nb.presentation.html import (
     line,
     muted,
     name_table,
-    pre,
     table,
 )
 from wiro_nb.terminal import wrap_terminal
@@ -150,12 +149,6 @@ def facts(rows: Iterable[tuple[str, str]]) -> Block:
     """Returns a table of names and values."""
     rows = tuple(rows)
     return Block(name_table(rows), tuple(f"  {name.lower()}: {value}" for name, value in rows))
-
-
-def listing(text: str, longest: int) -> Block:
-    """Returns text with its line breaks, cut to a length."""
-    shown = text if len(text) <= longest else f"{text[:longest]}\n…"
-    return Block(pre(shown), tuple(f"  {row}" for row in shown.split("\n"))) if text else NOTHING
 
 
 def next_steps(*steps: tuple[str, str]) -> Block:

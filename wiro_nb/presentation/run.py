@@ -203,14 +203,12 @@ def run_output(
 
 def _posters_within_limit(snapshot: Snapshot, posters: Mapping[str, bytes]) -> dict[str, str]:
     """Returns the posters that fit into the limit for one run, as base64 text by path."""
-    chosen: dict[str, str] = {}
-    left = _POSTER_BYTES
-    for output in snapshot.outputs:
-        if output.poster_path and (picture := posters.get(output.poster_path)):
-            text = poster_base64(picture)
-            if len(text) <= left:
-                chosen[output.poster_path] = text
-                left -= len(text)
+    chosen, left = {}, _POSTER_BYTES
+    for path in filter(None, (output.poster_path for output in snapshot.outputs)):
+        text = poster_base64(posters.get(path, b""))
+        if text and len(text) <= left:
+            chosen[path] = text
+            left -= len(text)
     return chosen
 
 

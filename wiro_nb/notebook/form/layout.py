@@ -155,7 +155,6 @@ def _unique(parameters: Iterable[Parameter]) -> tuple[list[Parameter], tuple[str
 
 def _plan(parameter: Parameter, *, is_prompt: bool, own_groups: bool) -> FieldPlan:
     kind = "prompt" if is_prompt else _kind(parameter)
-    default, sample, empty = _first_value(parameter)
     return FieldPlan(
         id=parameter.id,
         label=label_text(parameter),
@@ -164,9 +163,7 @@ def _plan(parameter: Parameter, *, is_prompt: bool, own_groups: bool) -> FieldPl
         more=not is_prompt and not parameter.required and _is_advanced(parameter, kind, own_groups),
         hint=_hint(parameter, kind),
         note=_note(parameter),
-        default=default,
-        sample=sample,
-        empty=empty,
+        **_first_value(parameter),
         required=parameter.required,
         multiple=parameter.multiple,
         options=tuple(_option(option) for option in parameter.options),
@@ -181,7 +178,7 @@ def _plan(parameter: Parameter, *, is_prompt: bool, own_groups: bool) -> FieldPl
     )
 
 
-def _first_value(parameter: Parameter) -> tuple[str | tuple[str, ...], str, str]:
+def _first_value(parameter: Parameter) -> dict[str, Any]:
     """Returns what a field starts with, the sample it offers, and what its empty choice is called.
 
     The form starts with what `prepare` would send for a value that is not given, so that neither a forgotten
@@ -189,16 +186,16 @@ def _first_value(parameter: Parameter) -> tuple[str | tuple[str, ...], str, str]
     """
     default = parameter.default if parameter.default is not None else ""
     if parameter.is_file:
-        return "", "", ""
+        return {}
     if parameter.required and parameter.is_free_text:
-        return "", default if isinstance(default, str) else "", ""
+        return {"sample": default if isinstance(default, str) else ""}
     if parameter.type == "multiselect":
-        return default, "", ""
+        return {"default": default}
     if parameter.options and default not in {option.value for option in parameter.options}:
         if parameter.takes_empty:
-            return "", "", ""
-        return "", "", "choose one" if parameter.required else "none"
-    return default, "", ""
+            return {}
+        return {"empty": "choose one" if parameter.required else "none"}
+    return {"default": default}
 
 
 def _open_plan(plans: list[FieldPlan]) -> FieldPlan:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.manager_tools import VACE, WAN, find_made, submit, wait_for, wait_for_stage
+from tests.manager_tools import QUICK, VACE, WAN, find_made, submit, wait_for, wait_for_stage
 from tests.unit.provenance.signing import make_certificates
 from wiro_nb.errors import BudgetExceeded, InsufficientFunds, RunFailed, UnknownModel
-from wiro_nb.execution.follow import Follower
 from wiro_nb.execution.requests import Origin
-from wiro_nb.execution.run import Run
-from wiro_nb.execution.state_writer import utc_now
 from wiro_nb.files import hash_file
 from wiro_nb.ledger.state import RunState, Stage
 from wiro_nb.presentation.run import run_text
@@ -71,19 +69,20 @@ def test_a_fatal_error_before_the_run_is_a_failure(manager: Manager) -> None:
     assert run.snapshot.stage is not Stage.DONE
 
 
-def test_a_change_between_the_end_of_a_task_and_its_record_loses_no_end(
-    manager: Manager, monkeypatch: pytest.MonkeyPatch
+def test_a_cancel_between_the_end_of_a_task_and_its_record_loses_no_end(
+    start_sandbox: Any, point_at: Any, make_manager: Any
 ) -> None:
-    follow = Follower.follow
-
-    async def follow_and_change(self: Follower, run: Run) -> Any:
-        end = await follow(self, run)
-        self._writer.change(run, cancel_at=utc_now(), message="cancelling")  # as a cancel does
-        return end
-
-    monkeypatch.setattr(Follower, "follow", follow_and_change)
-    run = submit(manager, "[fail] a cat").wait(30, check=False)
-    assert run.state is manager.ledger.get(run.id).state is RunState.FAILED
+    service = start_sandbox()
+    point_at(service)
+    manager = make_manager(settings=replace(QUICK, download_patience_s=60))
+    service.set_faults("file:503")
+    run = submit(manager, "a cat")
+    wait_for_stage(run, Stage.FETCHING)
+    run.cancel()
+    wait_for(run, lambda run: run.snapshot.cancel_requested)
+    service.set_faults("")
+    assert run.wait(60).state is manager.ledger.get(run.id).state is RunState.SUCCEEDED
+    assert run.path is not None
 
 
 @pytest.mark.parametrize("mark", ["[queue]", "[hold]"])

@@ -22,7 +22,7 @@ Command = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """A hub with one repository, which `local.toml` names."""
-    from huggingface_hub import constants
+    from huggingface_hub import constants, file_download
 
     names = ("model_index.json", "unet/config.json", "scheduler/scheduler_config.json")
     files = {name: json.dumps({"name": name}).encode() for name in names}
@@ -35,10 +35,13 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     )
     hub = Hub(files={REPOSITORY: files | {WEIGHTS: b"w" * 5000} | dict.fromkeys(unwanted, b"no")})
     server = serve_hub(hub)
-    monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
     template = hub.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr("huggingface_hub.file_download.HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
+    for module, name, value in (
+        (constants, "ENDPOINT", hub.endpoint),
+        (constants, "HUGGINGFACE_CO_URL_TEMPLATE", template),
+        (file_download, "HUGGINGFACE_CO_URL_TEMPLATE", template),
+    ):
+        monkeypatch.setattr(module, name, value, raising=False)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.delenv("WIRO_LOCAL_WEIGHTS", raising=False)
     monkeypatch.setenv("WIRO_DATA_DIR", str(tmp_path / "data"))

@@ -289,9 +289,12 @@ def test_an_unknown_name_gets_the_input_that_was_meant(typed: str, meant: str) -
 
 
 @pytest.mark.parametrize("value", ["0", 0, 0.0, "-1", -1, -1.0, Decimal(0), "", "  ", [], "random", "0.0"])
-def test_a_seed_that_means_random_is_drawn_sent_and_marked(value: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("secrets.randbelow", lambda bound: 776)
-    prepared = prepare(bundled("vace"), {"prompt": "a fox", "seed": value})
+def test_a_seed_that_means_random_is_drawn_sent_and_marked(value: object) -> None:
+    schema = bundled("vace")
+    narrow = tuple(
+        replace(item, min="777", max="777") if item.id == "seed" else item for item in schema.parameters
+    )
+    prepared = prepare(replace(schema, parameters=narrow), {"prompt": "a fox", "seed": value})
     assert prepared.seed == Seed("seed", "777", False)
     assert prepared.parameters["seed"] == "777"
 

@@ -1,4 +1,9 @@
-"""Reads a Tool/Detail answer into a schema. Every field is optional and may be of another type than expected."""
+"""Reads a model as Tool/Detail describes it; `page` describes the inputs of a model page in the same way.
+
+Every field is optional and may be of another type than expected. The service says little in fields and much in
+prose ("Optional. Use 1-3 images", "should be 4n+1"): number rules, file counts and required inputs are derived
+from the texts.
+"""
 
 from __future__ import annotations
 

@@ -54,8 +54,27 @@ class Origin:
 
     @property
     def folder(self) -> Path:
-        """The folder that clips are saved beside; raises as `notebook_dir_of`."""
-        return notebook_dir_of(self.notebook)
+        """The folder beside which clips are saved: the notebook's, else the working folder.
+
+        Raises:
+            ConfigError: The present folder was deleted, or its name is not UTF-8.
+        """
+        if self.notebook:
+            with contextlib.suppress(RuntimeError):  # "~name" of nobody on this machine
+                folder = Path(self.notebook).expanduser().parent
+                if folder.is_absolute() and folder.is_dir():
+                    return folder
+        try:
+            present = Path.cwd()
+            str(present).encode()
+        except OSError:
+            raise ConfigError("the present folder was deleted", hint="cd to a folder that exists") from None
+        except UnicodeEncodeError:
+            raise ConfigError(
+                "the name of the present folder is not UTF-8, so no record can name its files",
+                hint="rename the folder, or cd to another one",
+            ) from None
+        return present
 
     @property
     def scope(self) -> str:
@@ -63,36 +82,12 @@ class Origin:
         return self.notebook or str(self.folder / ANY_NOTEBOOK)
 
 
-def notebook_dir_of(notebook: str | None) -> Path:
-    """Returns the folder beside which clips are saved: the notebook's, else the working folder.
-
-    Raises:
-        ConfigError: The present folder was deleted, or its name is not UTF-8.
-    """
-    if notebook:
-        with contextlib.suppress(RuntimeError):  # "~name" of nobody on this machine
-            folder = Path(notebook).expanduser().parent
-            if folder.is_absolute() and folder.is_dir():
-                return folder
-    try:
-        present = Path.cwd()
-        str(present).encode()
-    except OSError:
-        raise ConfigError("the present folder was deleted", hint="cd to a folder that exists") from None
-    except UnicodeEncodeError:
-        raise ConfigError(
-            "the name of the present folder is not UTF-8, so no record can name its files",
-            hint="rename the folder, or cd to another one",
-        ) from None
-    return present
-
-
 def notebook_dir_of_row(row: LedgerRow) -> Path:
-    """Returns the folder that a run's output paths start from; raises as `notebook_dir_of`."""
+    """Returns the folder that a run's output paths start from; raises as `Origin.folder`."""
     if row.notebook is None and row.scope is not None:
         return Path(row.scope).parent
     if row.notebook or not row.folder:
-        return notebook_dir_of(row.notebook)
+        return Origin(row.notebook).folder
     # Earlier versions did not note the folder; by default they saved two levels below it.
     return Path(row.folder).parent.parent
 

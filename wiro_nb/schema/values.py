@@ -119,7 +119,7 @@ class _Draft:
                 if parameter.is_file:
                     self._add_files(parameter, value, with_hash)
                 elif parameter.is_seed and self.seed is None:
-                    self._add_seed(parameter, value, given=parameter.id in given)
+                    self._add_seed(parameter, value)
                 elif schema.free_form:
                     self.parameters[parameter.id] = coerce(parameter, value)
                 else:
@@ -170,13 +170,13 @@ class _Draft:
         if sent is not None:
             self.parameters[parameter.id] = sent
 
-    def _add_seed(self, parameter: Parameter, value: object, *, given: bool) -> None:
+    def _add_seed(self, parameter: Parameter, value: object) -> None:
         """Sends a concrete seed: the one given, the model's default, or one drawn for this run.
 
         Left out or None takes the default. Given but blank, or given as a number that means "random", asks for a
         drawn one.
         """
-        wanted = parameter.default if value is None or not given else value
+        wanted = parameter.default if value is None else value
         pinned = not _means_random(parameter, wanted)
         sent = coerce(parameter, wanted if pinned else _draw(parameter))
         self.parameters[parameter.id] = sent
@@ -226,9 +226,8 @@ def _means_random(parameter: Parameter, value: object) -> bool:
 
 def _draw(parameter: Parameter) -> int:
     """Draws a seed within the input's bounds, from the system's randomness."""
-    least, most = as_decimal(parameter.min or "1"), as_decimal(parameter.max or str(LARGEST_DRAWN_SEED))
-    low = max(1, int(least)) if least is not None else 1
-    high = min(LARGEST_DRAWN_SEED, int(most)) if most is not None else LARGEST_DRAWN_SEED
+    low = max(1, int(as_decimal(parameter.min) or 1))
+    high = min(LARGEST_DRAWN_SEED, int(as_decimal(parameter.max) or LARGEST_DRAWN_SEED))
     return low + secrets.randbelow(high - low + 1) if high >= low else low
 
 

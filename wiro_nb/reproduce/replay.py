@@ -207,8 +207,7 @@ def _reopen(
             opened = None
         if opened is not None and opened.sha256 == sha256:
             return replace(opened, name=label)
-    samples = parameter.default if parameter is not None else None
-    is_sample = url in (samples if isinstance(samples, tuple) else (samples,))
+    is_sample = parameter is not None and url in parameter.samples
     # Without its query, which no record holds, a presigned address opens nothing.
     if isinstance(url, str) and url and MASK not in url and (is_url(url) or is_sample):
         return url_input(url)

@@ -201,8 +201,7 @@ def collect_files(parameter: Parameter, value: object, *, with_hash: bool = True
     """
     if is_empty(value):
         return ()
-    samples = _sample_names(parameter)
-    found = tuple(_open_item(parameter, item, samples, with_hash) for item in _items(parameter, value, samples))
+    found = tuple(_open_item(parameter, item, with_hash) for item in _items(parameter, value))
     least, most = as_whole(parameter.min), as_whole(parameter.max)
     if not parameter.multiple and len(found) > 1:
         raise Problem(f"takes one file, not {len(found)}")
@@ -213,18 +212,13 @@ def collect_files(parameter: Parameter, value: object, *, with_hash: bool = True
     return found
 
 
-def _sample_names(parameter: Parameter) -> tuple[str, ...]:
-    default = parameter.default or ()
-    return (default,) if isinstance(default, str) else default
-
-
-def _items(parameter: Parameter, value: object, samples: tuple[str, ...]) -> Iterator[object]:
+def _items(parameter: Parameter, value: object) -> Iterator[object]:
     if isinstance(value, list | tuple):
         for item in value:
             if not is_empty(item):
-                yield from _items(parameter, item, samples) if isinstance(item, list | tuple) else (item,)
+                yield from _items(parameter, item) if isinstance(item, list | tuple) else (item,)
     elif isinstance(value, str) and parameter.multiple and "," in value and not _exists(value):
-        yield from _split(value, samples)
+        yield from _split(value, parameter.samples)
     else:
         yield value
 
@@ -247,12 +241,12 @@ def _exists(text: str) -> bool:
         return False
 
 
-def _open_item(parameter: Parameter, item: object, samples: tuple[str, ...], with_hash: bool) -> FileInput:
+def _open_item(parameter: Parameter, item: object, with_hash: bool) -> FileInput:
     if isinstance(item, FileInput):
         return item
     if not isinstance(item, str | Path):
         raise Problem(f"takes a file path or a URL, not {type(item).__name__}")
-    if isinstance(item, str) and item.strip() in samples and not _exists(item):
+    if isinstance(item, str) and item.strip() in parameter.samples and not _exists(item):
         return url_input(item.strip())
     wanted = expected_media(parameter)
     opened = _open(item, with_hash, wanted)

@@ -159,6 +159,12 @@ class Parameter:
         return self.kind == "file"
 
     @property
+    def samples(self) -> tuple[str, ...]:
+        """The default as a list: of a file input, names of the service's own sample files."""
+        default = self.default or ()
+        return (default,) if isinstance(default, str) else default
+
+    @property
     def is_seed(self) -> bool:
         """True for the input that pins a result: named "seed" and taking a number."""
         name = self.id.replace("_", "").lower()

@@ -20,6 +20,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -111,18 +112,16 @@ class SandboxProcess:
                 start_new_session=True,
             )
         self._process = process
-        timer = threading.Timer(_START_TIMEOUT_S, process.kill)
+        began, timer = time.monotonic(), threading.Timer(_START_TIMEOUT_S, process.kill)
         timer.start()
         assert process.stdout is not None
-        with process.stdout:
-            line = process.stdout.readline()
-        is_late = not timer.is_alive()
-        timer.cancel()
         try:
-            facts = json.loads(line)
+            with process.stdout:
+                facts = json.loads(process.stdout.readline())
             credentials = Credentials(facts["api_key"], facts.get("api_secret"))
             service = Service(self.name, facts["base_url"], facts["socket_url"], credentials)
         except (ValueError, KeyError, TypeError):
+            is_late = time.monotonic() - began >= _START_TIMEOUT_S
             self._reap()
             if is_late:
                 raise ConnectFailed(
@@ -134,6 +133,8 @@ class SandboxProcess:
                 hint=shlex.join(["python", *command[1:]]),
                 billed=NOTHING_SENT,
             ) from None
+        finally:
+            timer.cancel()
         if facts.get("shared"):  # it belongs to another process, and this one has ended
             self._reap()
         return service

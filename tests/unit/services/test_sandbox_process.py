@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.manager_tools import WAN, submit, wait_for, wait_for_stage
-from wiro_nb.errors import MissingExtra
+from wiro_nb.errors import ConfigError, ConnectFailed, MissingExtra
 from wiro_nb.ledger.state import RunState, Stage
 from wiro_nb.services.connection import NEEDED, SandboxProcess
 
@@ -55,6 +55,26 @@ def test_a_sandbox_that_does_not_start_shows_the_end_of_its_log(tmp_path: Path) 
     with pytest.raises(Exception, match="did not start") as caught:
         broken.ensure()
     assert any("no-such-option" in line for line in caught.value.details)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a shell script")
+@pytest.mark.parametrize(
+    ("says", "kind"),
+    [("exec sleep 60", ConnectFailed), (r"printf '\377\n'", ConfigError)],
+    ids=["nothing", "no text"],
+)
+def test_a_process_that_says_nothing_is_ended_and_one_that_says_nonsense_did_not_start(
+    says: str, kind: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\n{says}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr("wiro_nb.services.connection._START_TIMEOUT_S", 0.2 if kind is ConnectFailed else 60.0)
+    monkeypatch.setattr(sys, "executable", str(program))
+    process = SandboxProcess(tmp_path)
+    with pytest.raises(kind):
+        process.ensure()
+    assert process.pid is None
 
 
 def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ from wiro_nb.errors import TimedOut
 _Result = TypeVar("_Result")
 _log = logging.getLogger(__name__)
 _TURN_S = _SLICE_S = 0.2
-_turns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Turns] = weakref.WeakKeyDictionary()
+_blocks: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, set[object]] = weakref.WeakKeyDictionary()
 
 
 class IoThread:
@@ -206,7 +206,7 @@ class Completion:
             if not is_waiting:
                 return True
             try:
-                with keep_turning():
+                with _keep_turning():
                     async with asyncio.timeout(timeout_s):
                         await woken
             except TimeoutError:
@@ -238,34 +238,27 @@ class Completion:
 
 
 @contextmanager
-def keep_turning() -> Iterator[None]:
+def _keep_turning() -> Iterator[None]:
     """Wakes the running loop a few times a second while the block lasts, once for all blocks on it.
 
     A kernel cancels an interrupted cell from a signal handler, which does not wake a loop that sleeps in its
     selector: without this an interrupt would come through only at the loop's next own event.
     """
-    turns = _turns.setdefault(asyncio.get_running_loop(), _Turns())
-    turns.wanted += 1
-    if not turns.is_scheduled:
-        turns.turn(asyncio.get_running_loop())
+    loop, block = asyncio.get_running_loop(), object()
+    blocks = _blocks.get(loop)
+    if not blocks:
+        blocks = _blocks[loop] = set()
+        loop.call_later(_TURN_S, _turn, loop, blocks)
+    blocks.add(block)
     try:
         yield
     finally:
-        turns.wanted -= 1
+        blocks.discard(block)
 
 
-class _Turns:
-    """The number of blocks that keep a loop iterating, and whether its next wake-up is scheduled."""
-
-    def __init__(self) -> None:
-        self.wanted = 0
-        self.is_scheduled = False
-
-    def turn(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Schedules the next wake-up while any block needs it."""
-        self.is_scheduled = self.wanted > 0
-        if self.is_scheduled:
-            loop.call_later(_TURN_S, self.turn, loop)
+def _turn(loop: asyncio.AbstractEventLoop, blocks: set[object]) -> None:
+    if blocks:
+        loop.call_later(_TURN_S, _turn, loop, blocks)
 
 
 async def _cancel_all(timeout_s: float) -> None:

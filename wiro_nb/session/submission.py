@@ -187,25 +187,19 @@ def plan_missing(
 # Tasks that exist already --------------------------------------------------------------------
 
 
-def _read_task_id(typed: object) -> str:
-    """Returns the id of a task as text; whole numbers are taken too."""
-    try:
-        text = typed.strip() if isinstance(typed, str) else str(operator.index(typed))  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        text = ""
-    if not (text.isascii() and text.isdigit()) or len(text) > _LONGEST_ID:
-        raise InputError("a task is named by its id, digits as the service shows them", hint="%wiro runs")
-    return text
-
-
 async def read_task(connection: Connection, typed: object) -> Task:
-    """Reads a task that the user named.
+    """Reads a task that the user named, by its id as text or a whole number.
 
     Raises:
         InputError: What was typed is no id of a task.
         NotAccessible: The service has no such task for this account.
     """
-    task_id = _read_task_id(typed)
+    try:
+        task_id = typed.strip() if isinstance(typed, str) else str(operator.index(typed))  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        task_id = ""
+    if not (task_id.isascii() and task_id.isdigit()) or len(task_id) > _LONGEST_ID:
+        raise InputError("a task is named by its id, digits as the service shows them", hint="%wiro runs")
     try:
         return await connection.read_task(task_id, None)
     except NotAccessible as error:

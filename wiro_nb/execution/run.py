@@ -71,7 +71,7 @@ class Run:
         self._done = False
         self._completion = Completion()
         # A tuple, made anew: a thousand handles at rest are then little for the garbage collector to walk through.
-        self._callbacks: tuple[Callable[[Snapshot], None], ...] = ()
+        self._callbacks: tuple[tuple[Callable[[Snapshot], None]], ...] = ()
         self._notified_at = 0.0
         self._notify_timer: asyncio.TimerHandle | None = None
         if row.state.is_final or (row.state is RunState.UNCERTAIN and row.error):
@@ -216,8 +216,7 @@ class Run:
         """
         if self._controller.is_io_thread():
             raise RuntimeError("a callback cannot wait for a run: it would stop the run itself")
-        if self._may_resume:
-            self._controller.follow(self)
+        self._resume()
         try:
             in_time = self._completion.wait(timeout_s) or self.done
         except KeyboardInterrupt:
@@ -230,8 +229,7 @@ class Run:
 
     async def wait_async(self, timeout_s: float | None = None, *, check: bool = True) -> Run:
         """Waits as `wait` does, for callers inside a coroutine."""
-        if self._may_resume:
-            self._controller.follow(self)
+        self._resume()
         try:
             in_time = await self._completion.wait_async(timeout_s) or self.done
         except asyncio.CancelledError as error:
@@ -242,11 +240,11 @@ class Run:
             raise
         return self._result(in_time, timeout_s, check)
 
-    @property
-    def _may_resume(self) -> bool:
-        """True while following may bring news: an end that is not here yet, or files whose download failed."""
+    def _resume(self) -> None:
+        """Follows the run where that may bring news: an end that is not here yet, or files whose download failed."""
         unfollowed = self.state in (RunState.SUBMITTED, RunState.PLANNED)
-        return not self.done or unfollowed or self._snapshot.lacks_downloads
+        if not self.done or unfollowed or self._snapshot.lacks_downloads:
+            self._controller.follow(self)
 
     def _result(self, in_time: bool, timeout_s: float | None, check: bool) -> Run:
         if not in_time:
@@ -313,16 +311,15 @@ class Run:
         Returns:
             A function that ends the calls.
         """
+        subscription = (callback,)
         with self._lock:
-            self._callbacks += (callback,)
+            self._callbacks += (subscription,)
         if not self.done:
             self._controller.follow(self)
 
         def unsubscribe() -> None:
             with self._lock:
-                if callback in self._callbacks:
-                    place = self._callbacks.index(callback)
-                    self._callbacks = self._callbacks[:place] + self._callbacks[place + 1 :]
+                self._callbacks = tuple(other for other in self._callbacks if other is not subscription)
 
         return unsubscribe
 
@@ -343,7 +340,7 @@ class Run:
     def _ipython_display_(self) -> None:
         present("run", self, is_value=True)
 
-    # For the driver, on the I/O thread -------------------------------------------------------
+    # For driver and manager; listeners are called on the I/O thread ---------------------------
 
     def _show(self, snapshot: Snapshot, pause_s: float = 0.0) -> None:
         """Takes a newer snapshot and calls the listeners, `pause_s` after the last time at the earliest."""
@@ -351,7 +348,7 @@ class Run:
         if snapshot is before or not self._callbacks:
             return
         since = time.monotonic() - self._notified_at
-        is_known = snapshot.stage is Stage.FETCHING and before.stage is not Stage.FETCHING
+        is_known = Stage.FETCHING is snapshot.stage is not before.stage
         if snapshot.state is not before.state or is_known or since >= pause_s:
             self._notify()
         elif self._notify_timer is None:
@@ -361,7 +358,7 @@ class Run:
         if self._notify_timer is not None:
             self._notify_timer.cancel()
         self._notify_timer, self._notified_at = None, time.monotonic()
-        for callback in self._callbacks:
+        for (callback,) in self._callbacks:
             try:
                 callback(self._snapshot)
             except BaseException:  # also SystemExit: it would end the run's own task
@@ -384,8 +381,6 @@ class Run:
         self._snapshot, self._error, self._done = snapshot, error, True
         self._notify()
         self._completion.set()
-
-    # For driver and manager, on any thread ---------------------------------------------------
 
     def _complete(self, error: WiroError | None) -> None:
         """Marks the run as done and wakes the waiters."""

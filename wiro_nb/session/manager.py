@@ -93,9 +93,8 @@ class Manager:
         Raises:
             UnknownModel: With near matches. TransportError: the service cannot be asked.
         """
-        if find_bundled(model) is not None:
-            return self._known_schema(model)
-        return self._ask(self.services.catalogue().schema(model))
+        is_bundled = find_bundled(model) is not None
+        return self._known_schema(model) if is_bundled else self._ask(self.services.catalogue().schema(model))
 
     def models(self, query: str = "", categories: Sequence[str] = (), limit: int = 20) -> tuple[ModelCard, ...]:
         """Lists models of the service that fit; the bundled ones when it cannot be asked."""
@@ -115,7 +114,7 @@ class Manager:
             UnknownModel, InvalidParameter, InvalidFile.
         """
         schema = model if isinstance(model, ModelSchema) else self.schema(model)
-        folder = origin.folder if origin is not None else None
+        folder = origin and origin.folder
         return prepare(schema, resolve_inputs(schema, values, find_run=self.get, folder=folder))
 
     # Runs ------------------------------------------------------------------------------------
@@ -189,8 +188,7 @@ class Manager:
 
         `submit_many` asks again, inside the transaction that plans what is missing.
         """
-        rows = find_made(batch, self.ledger, self.choice)
-        return [None if row is None else self._handle(row) for row in rows]
+        return [row and self._handle(row) for row in find_made(batch, self.ledger, self.choice)]
 
     def get(self, query: str, notebook: str | None = None) -> Run:
         """Returns the run that an id, its beginning or its short id means.

@@ -241,7 +241,7 @@ class Run:
         return self._result(in_time, timeout_s, check)
 
     def _resume(self) -> None:
-        """Follows the run where that may bring news: an end that is not here yet, or files whose download failed."""
+        """Follows the run where that may bring news: the end, or files whose download failed."""
         unfollowed = self.state in (RunState.SUBMITTED, RunState.PLANNED)
         if not self.done or unfollowed or self._snapshot.lacks_downloads:
             self._controller.follow(self)

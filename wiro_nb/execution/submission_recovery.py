@@ -142,19 +142,8 @@ class SubmissionRecovery:
         asked = time.monotonic()
         async with self._listing:
             if self._listed.begun < asked or self._listed.sent > sent:
-                self._listed = await self._list_tasks(sent)
+                self._listed = await self._connection.call(partial(_list_tasks, sent))
             return self._listed
-
-    async def _list_tasks(self, sent: datetime) -> _Listed:
-        begun, lead = time.monotonic(), None
-        tasks: dict[str, Task] = {}
-        for _ in range(_MOST_PAGES):
-            total, page, lead = await self._connection.call(partial(_list_page, start=len(tasks)))
-            tasks.update((task.id, task) for task in page)
-            oldest = min((task.created for task in page if task.created is not None), default=None)
-            if not page or len(tasks) >= total or (oldest is not None and oldest < _earliest(sent, lead)):
-                break
-        return _Listed(begun, sent, list(tasks.values()), lead)
 
     def _has_competitor(self, row: LedgerRow) -> bool:
         """True when the task of another run of the same request is not known either."""
@@ -191,9 +180,17 @@ class SubmissionRecovery:
         await self._writer.end_without_task(run, RunState.UNCERTAIN, error)
 
 
-async def _list_page(client: WiroClient, start: int) -> tuple[int, tuple[Task, ...], timedelta | None]:
-    total, tasks = await client.task_list(limit=_LIST_LIMIT, start=start)
-    return total, tasks, client.clock_lead
+async def _list_tasks(sent: datetime, client: WiroClient) -> _Listed:
+    begun = time.monotonic()
+    tasks: dict[str, Task] = {}
+    for _ in range(_MOST_PAGES):
+        total, page = await client.task_list(limit=_LIST_LIMIT, start=len(tasks))
+        tasks.update((task.id, task) for task in page)
+        oldest = min((task.created for task in page if task.created is not None), default=None)
+        is_old = oldest is not None and oldest < _earliest(sent, client.clock_lead)
+        if not page or len(tasks) >= total or is_old:
+            break
+    return _Listed(begun, sent, list(tasks.values()), client.clock_lead)
 
 
 def may_be_of(task: Task, row: LedgerRow, clock_lead: timedelta | None = None) -> bool:

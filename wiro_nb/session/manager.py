@@ -114,7 +114,7 @@ class Manager:
             UnknownModel, InvalidParameter, InvalidFile.
         """
         schema = model if isinstance(model, ModelSchema) else self.schema(model)
-        folder = origin and origin.folder
+        folder = origin.folder if origin is not None else None
         return prepare(schema, resolve_inputs(schema, values, find_run=self.get, folder=folder))
 
     # Runs ------------------------------------------------------------------------------------
@@ -188,7 +188,7 @@ class Manager:
 
         `submit_many` asks again, inside the transaction that plans what is missing.
         """
-        return [row and self._handle(row) for row in find_made(batch, self.ledger, self.choice)]
+        return [None if row is None else self._handle(row) for row in find_made(batch, self.ledger, self.choice)]
 
     def get(self, query: str, notebook: str | None = None) -> Run:
         """Returns the run that an id, its beginning or its short id means.

@@ -15,18 +15,9 @@ from typing import Any
 
 _ADDRESS = re.compile(r"https?://\S+")
 TERMINAL = frozenset({"task_postprocess_end", "task_cancel"})
-_STAMPS = {
-    "task_accept": "accept",
-    "task_preprocess_start": "preprocessstart",
-    "task_preprocess_end": "preprocessend",
-    "task_assign": "assign",
-    "task_start": "start",
-    "task_end": "end",
-    "task_postprocess_start": "postprocessstart",
-    "task_postprocess_end": "postprocessend",
-    "task_cancel": "cancel",
-    "task_error": "end",
-}
+_STAGES = "accept preprocess_start preprocess_end assign start end postprocess_start postprocess_end cancel"
+_STAMPS = {f"task_{stage}": stage.replace("_", "") for stage in _STAGES.split()} | {"task_error": "end"}
+"""The stage whose time a status sets, by its name in Detail without `time`."""
 _TEAM = "sandbox-team"
 _EVENT_ONLY = frozenset({"task_output_full", "task_error_full"})
 

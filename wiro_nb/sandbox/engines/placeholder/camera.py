@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -109,22 +110,8 @@ def _coefficients(
 # Pictures ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Effect:
-    """A treatment of the input picture.
-
-    Attributes:
-        gains, grey: Colour grade: gain of each channel, share of grey; below 0 colours are stronger.
-        overlay: Name of a shape in `_OVERLAYS`, or "", and its `colour`.
-    """
-
-    gains: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    grey: float = 0.0
-    overlay: str = ""
-    colour: tuple[float, float, float] = (255.0, 255.0, 255.0)
-
-
-EFFECTS = {name: Effect(**entry) for name, entry in TABLES["effects"].items()}
+EFFECTS: dict[str, dict[str, Any]] = TABLES["effects"]
+_NO_EFFECT: dict[str, Any] = {"gains": (1, 1, 1), "grey": 0.0, "overlay": "", "colour": (255, 255, 255)}
 _OVERLAYS: dict[str, Callable[[FloatImage, FloatImage], FloatImage]] = {
     "": lambda x, y: np.zeros((1, 1), np.float32),
     "slash": lambda x, y: np.exp(-(((x * 0.9 + y * 0.5) / 0.05) ** 2)),
@@ -147,10 +134,14 @@ def _animate_pictures(request: ClipRequest, pictures: Sequence[Image.Image]) -> 
     """
     if request.effect and request.effect not in EFFECTS:
         raise EngineError(f"The sandbox has no effect called {request.effect[:60]!r}.")
-    effect, width, height = EFFECTS.get(request.effect, Effect()), request.width, request.height
+    effect, width, height = _NO_EFFECT | EFFECTS.get(request.effect, {}), request.width, request.height
     x = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
-    cover, gains, colour = _OVERLAYS[effect.overlay](x, y), channels(effect.gains), channels(effect.colour)
+    cover, gains, colour = (
+        _OVERLAYS[effect["overlay"]](x, y),
+        channels(effect["gains"]),
+        channels(effect["colour"]),
+    )
     layout, detail = make_rng("layout", request.layout_key), make_rng("detail", request.detail_key)
     paths = [_ken_burns(layout, CAMERA_PATHS.get(request.camera, lambda u: View())) for _ in pictures]
     canvases = [
@@ -164,7 +155,7 @@ def _animate_pictures(request: ClipRequest, pictures: Sequence[Image.Image]) -> 
 
     def graded(picture: FloatImage) -> FloatImage:
         luma = picture[0] * 0.3 + picture[1] * 0.59 + picture[2] * 0.11
-        result: FloatImage = np.clip((picture + np.float32(effect.grey) * (luma - picture)) * gains, 0, 255)
+        result: FloatImage = np.clip((picture + np.float32(effect["grey"]) * (luma - picture)) * gains, 0, 255)
         result += cover * (colour - result)
         return result
 

@@ -48,14 +48,7 @@ class _Defaults:
     animates_picture: bool = False
 
 
-_PLAIN = _Defaults()
-_MODELS = {
-    "wiro/animate-diff": _Defaults(512, 512, 18, 8, 16),
-    "wiro/wan2-2-effects-extra": _Defaults(832, 480, 81, 16, 20, animates_picture=True),
-    "pruna/vace": _Defaults(832, 480, 81, 16, 50),
-    "wan-ai/wan2-2-ti2v-5b-text-to-video": _Defaults(832, 480, 121, 16, 25),
-    "wiro/skyreels-v1": _Defaults(960, 544, 97, 24, 30),
-}
+_MODELS = {name: _Defaults(**entry) for name, entry in TABLES["models"].items()}
 
 
 @dataclass(frozen=True)
@@ -177,7 +170,7 @@ def _slug(model: str) -> str:
 
 
 def _defaults(model: str) -> _Defaults:
-    return _MODELS.get(_slug(model), _PLAIN)
+    return _MODELS.get(_slug(model), _Defaults())
 
 
 def _digest(value: object) -> str:

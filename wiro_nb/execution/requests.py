@@ -209,8 +209,8 @@ def _is_array(value: object) -> bool:
 
 def _plain_scalar(value: object) -> object:
     """Returns the Python value of a NumPy scalar or an array without dimensions, also within a list."""
-    if type(value) in (list, tuple):
-        return type(value)(map(_plain_scalar, value))  # type: ignore[call-overload,call-arg]
+    if isinstance(value, (list, tuple)):
+        return [_plain_scalar(item) for item in value]
     return value.item() if _is_array(value) and value.shape == () else value  # type: ignore[attr-defined]
 
 

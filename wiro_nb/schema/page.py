@@ -159,7 +159,7 @@ def _split_entries(section: str, before: str, sample: str) -> list[tuple[str, di
 
 
 def _read_entry(name: str, chunk: dict[str, str], before: str) -> dict[str, Any]:
-    kind = re.match(r"[\w\-]*", chunk["type"])[0]  # type: ignore[index]  # it always matches
+    kind = re.split(r"[^\w\-]", chunk["type"], maxsplit=1)[0]
     item: dict[str, Any] = {**chunk, "id": name, "type": kind}
     text = chunk.get("default", "")
     choices = re.search(rf"{before}options:(?=\s*(?:- value:|$))", text) if kind != "textarea" else None
@@ -174,7 +174,7 @@ def _read_entry(name: str, chunk: dict[str, str], before: str) -> dict[str, Any]
 
 
 def _read_option(text: str) -> dict[str, Any]:
-    quoted = re.match(r"\".*?\"(?=\s+label:)|\S*", text, re.DOTALL)[0]  # type: ignore[index]  # it always matches
+    quoted = next(re.finditer(r"\".*?\"(?=\s+label:)|\S*", text, re.DOTALL))[0]
     fields = _cut_at(("label", "description", "triggerwords"), text[len(quoted) :], r"\s")
     words = fields.get("triggerwords", "")
     found = _decode_at(words, 0) or re.findall(r'"([^"]*)"', words.partition("]")[0])

@@ -47,10 +47,8 @@ class Finisher:
         self._downloader = Downloader(lambda: writer.settings)
         self._cpu_slots = asyncio.Semaphore(_MAX_CPU_TASKS)
         self._unfinished_slots = asyncio.Semaphore(_MAX_UNFINISHED)
-        self._late: set[asyncio.Task[None]] = set()
-        self._completing: set[str] = set()
+        self._late: dict[asyncio.Task[None], str] = {}
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._closed = False
 
     async def finalize(self, run: Run, end: TaskEnd | None) -> None:
         """Writes the end of a task to the run's folder, the ledger and the handle.
@@ -142,7 +140,7 @@ class Finisher:
             once: True asks once; else some more times.
         """
         for run in runs:
-            if once or run.id not in self._completing:
+            if once or run.id not in self._late.values():
                 self._begin(run, (0.0,) if once else (0.0, *self._writer.settings.late_checks_s))
 
     async def fetch(self, run: Run) -> None:
@@ -171,37 +169,29 @@ class Finisher:
 
     async def close(self) -> None:
         """Cancels all late requests and wakes the waiters."""
-        self._closed = True
-        for task in self._late:
+        tasks = list(self._late)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._late, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _begin(self, run: Run, pauses_s: Sequence[float]) -> None:
-        def ended(task: asyncio.Task[None] | None) -> None:
-            if task is not None:
-                self._late.discard(task)
+        def ended(task: asyncio.Task[None]) -> None:
+            del self._late[task]
             if not run.done:  # its files were waited for
                 run._complete(error_from_dict(run.snapshot.error))
 
-        if self._closed:
-            ended(None)
-            return
         task = asyncio.create_task(self._complete(run, pauses_s))
-        self._late.add(task)
+        self._late[task] = run.id
         task.add_done_callback(ended)  # not in the task: one that is cancelled before it began wakes nobody
 
     async def _complete(self, run: Run, pauses_s: Sequence[float]) -> None:
-        self._completing.add(run.id)
-        try:
-            for pause in pauses_s:
-                await asyncio.sleep(pause)
-                try:
-                    if await self._refresh(run):
-                        return
-                except WiroError as error:
-                    _log.info("run %s is not complete yet: %s", run.short_id, error.message)
-        finally:
-            self._completing.discard(run.id)
+        for pause in pauses_s:
+            await asyncio.sleep(pause)
+            try:
+                if await self._refresh(run):
+                    return
+            except WiroError as error:
+                _log.info("run %s is not complete yet: %s", run.short_id, error.message)
 
     async def _refresh(self, run: Run, *, downloads_all: bool = False) -> bool:
         """Asks the service for what an ended run lacks; True when it lacks nothing now.

@@ -125,14 +125,8 @@ class ModelForm(OutputWidget):
             raise KeyError(f"{name!r}; this form has {', '.join(self.fields)}")
         return self.fields[name]
 
-    def __contains__(self, name: object) -> bool:
-        return name in self.fields
-
     def __iter__(self) -> Iterator[str]:
         return iter(self.fields)
-
-    def __len__(self) -> int:
-        return len(self.fields)
 
     def set(self, values: Mapping[str, Any]) -> None:
         """Sets several fields at once.

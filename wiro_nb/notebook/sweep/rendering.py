@@ -206,7 +206,6 @@ def head_data(
         "spent": _spent(plan, snapshots),
         "waiting": sum(kind in _WAITING for kind in kinds),
         "best": best,
-        "final": ended == count,
         "valuetext": f"Sweep, {percent:.0f} percent, {done} of {format_count(count, 'run')} done",
     }
 

@@ -196,8 +196,7 @@ class FileField(Field):
             InvalidFile: Not there, not readable, too large, or of a type the service does not take.
         """
         text = str(source).strip()
-        if not is_url(text):
-            text = str(Path(text).expanduser()) if text.startswith("~") else text
+        text = str(Path(text).expanduser()) if text.startswith("~") else text
         open_file_input(self.name, self._resolve(text), with_hash=False, media=self.media)
         self.value = (*self.value, text) if self.multiple else (text,)
 

@@ -5,12 +5,12 @@
     form/        the form of a model
     sweep/       the grid of a sweep
     film/        joined clips and films of several shots
-    live         outputs that show a widget beside their static form
+    live         outputs that show a widget beside their static form; waiting in the running cell
     compare      runs side by side; `reproduce`: reruns, comparisons, verification
     models       the model browser
     widgets/     the anywidgets; their scripts and styles are in static/
     extension    the magics and their settings, `%load_ext` and `%unload_ext`
-    display      displaying outputs, and waiting in the running cell
+    display      displaying outputs
     session      where the code runs (live or headless kernel, terminal, plain Python), and the kernel's state
 
 IPython, ipywidgets and anywidget are imported at first use.

@@ -17,7 +17,7 @@ from wiro_nb.display_registry import present
 from wiro_nb.errors import MissingExtra, RunCancelled, RunFailed, TimedOut, UnknownRun
 from wiro_nb.execution.run import Run
 from wiro_nb.formatting import tally
-from wiro_nb.ledger.state import RunState, Stage
+from wiro_nb.ledger.state import Stage
 from wiro_nb.sweeps.plan import SweepPlan
 
 if TYPE_CHECKING:
@@ -85,11 +85,6 @@ class Sweep:
     def done(self) -> bool:
         """True when nothing changes any more without a call by the user."""
         return all(run.done for run in self.runs)
-
-    @property
-    def succeeded(self) -> list[Run]:
-        """The runs that have a clip."""
-        return [run for run in self.runs if run.state is RunState.SUCCEEDED]
 
     @property
     def failed(self) -> list[Run]:
@@ -192,15 +187,11 @@ class Sweep:
                 run.cancel()
         return self
 
-    def on_change(self, callback: Callable[[int, Run], None]) -> Callable[[], None]:
-        """Calls back with position and run when a run changes (on the I/O thread); returns what ends the calls."""
-
-        def watch(position: int, run: Run) -> Callable[[], None]:
-            return run.on_change(lambda _snapshot: callback(position, run))
-
+    def on_change(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Calls back when a run changes (on the I/O thread); returns what ends the calls."""
         stops = ExitStack()
-        for position, run in enumerate(self.runs):
-            stops.callback(watch(position, run))
+        for run in self.runs:
+            stops.callback(run.on_change(lambda _snapshot: callback()))
         return stops.close
 
     # What comes out --------------------------------------------------------------------------

@@ -125,7 +125,7 @@ class SweepView(LiveView[Sweep]):
 
     def follow(self) -> None:
         """Follows the runs."""
-        self.unsubscribe = self.handle.on_change(lambda _position, _run: self.schedule())
+        self.unsubscribe = self.handle.on_change(self.schedule)
         self.schedule()
 
     def flush(self) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from wiro_nb.config import SANDBOX
@@ -15,7 +14,6 @@ from wiro_nb.execution.requests import read_run_text, resolve_inputs
 from wiro_nb.execution.run import Run
 from wiro_nb.formatting import format_budget, format_estimate, format_usd, format_when, shorten
 from wiro_nb.ledger.state import RunState
-from wiro_nb.media.decode import make_poster
 from wiro_nb.notebook.bridge import FormResults, bridge
 from wiro_nb.notebook.display import show_messages
 from wiro_nb.notebook.form.form import ModelForm
@@ -37,7 +35,6 @@ from wiro_nb.schema.values import prepare, unknown_input
 _LISTED = 8
 RUNS_SHOWN = 12
 _LONGEST_PROMPT = 160
-_THUMB_BYTES = 6_000
 
 
 def form(
@@ -300,10 +297,6 @@ class RunSources:
             WiroError: There is no such run, or it has no such file.
         """
         return text if read_run_text(text) is None else self._resolve(parameter, text)
-
-    def picture(self, path: Path) -> bytes | None:
-        """Returns a small JPEG of a picture or clip, where there is a decoder for it."""
-        return make_poster(path, _THUMB_BYTES)
 
     def _find(self, parameter: str, text: str) -> str:
         values = resolve_inputs(self._schema, {parameter: text}, find_run=session.manager().get)

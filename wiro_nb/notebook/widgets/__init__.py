@@ -2,8 +2,8 @@
 
 Widgets hold no policy: they show a plain state and report what the user did. Validation, prices,
 runs and records are given to them as callables, so that each can be made and tested without a
-kernel, a browser or a service. May import ipywidgets, anywidget, `wiro_nb.schema` and
-`wiro_nb.ledger.state`; nothing here reaches the network or the ledger.
+kernel, a browser or a service. May import ipywidgets, anywidget, `wiro_nb.presentation`, and the
+packages below `wiro_nb.services`; nothing here reaches the network or the ledger.
 
 A widget's script reaches the browser as one text, in which a relative `import` cannot resolve.
 The files in `static/` are ordinary ES modules: `bundle_script` prepends the imported helpers,

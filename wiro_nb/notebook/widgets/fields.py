@@ -24,7 +24,9 @@ import traitlets
 
 from wiro_nb.errors import WiroError
 from wiro_nb.files import complete_path, safe_name
+from wiro_nb.media.decode import make_poster
 from wiro_nb.notebook.widgets import OwnWidget
+from wiro_nb.presentation.run import jpeg_uri
 from wiro_nb.schema.files import MAX_FILE_BYTES, accepted_types, is_url, open_file_input, sniff_type
 
 if TYPE_CHECKING:
@@ -125,6 +127,7 @@ class PairsField(Field):
 
 _THUMB_LIMIT = 24_000
 _INLINE_IMAGE = 40_000
+_THUMB_BYTES = 6_000
 _SHOWN_TYPES = ("image/jpeg", "image/png", "image/webp", "image/gif")
 
 
@@ -334,9 +337,8 @@ class FileField(Field):
 
     def _thumb(self, path: Path, content_type: str, size_bytes: int) -> str:
         """Returns a data URI: a small picture is its own thumbnail, the rest needs a decoder."""
-        picture = self._sources.picture(path) if self._sources is not None else None
-        if picture is not None:
-            return f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}"
+        if (picture := make_poster(path, _THUMB_BYTES)) is not None:
+            return jpeg_uri(picture)
         if content_type in _SHOWN_TYPES and size_bytes <= _INLINE_IMAGE:
             return f"data:{content_type};base64,{base64.b64encode(path.read_bytes()).decode()}"
         return ""

@@ -44,7 +44,7 @@ POINTS = [
     pytest.param("Ledger", "finish", False, 1, marks=pytest.mark.slow),
     pytest.param("Ledger", "insert_plans", True, 1, marks=pytest.mark.slow),
     pytest.param("Ledger", "mark_submitted", True, 1, marks=pytest.mark.slow),
-    pytest.param("download", "_accept", True, 1, marks=pytest.mark.slow),
+    pytest.param("download", "_check_file", True, 1, marks=pytest.mark.slow),
 ]
 
 

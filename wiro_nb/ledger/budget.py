@@ -10,12 +10,13 @@ from decimal import ROUND_UP, Decimal
 
 from wiro_nb.errors import BudgetExceeded
 from wiro_nb.json_values import as_decimal
-from wiro_nb.ledger.rows import money_text
+from wiro_nb.ledger.rows import money_text, time_text
 from wiro_nb.ledger.state import LedgerRow, RunState
 
 COST_KNOWN_WITHIN = timedelta(days=30)
 """The service says within this time what a run without a result cost; then it cost nothing."""
 _ZERO = Decimal(0)
+_FINAL = frozenset(state for state in RunState if state.is_final)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +93,9 @@ def _cost(row: sqlite3.Row) -> tuple[Decimal, Decimal | None]:
         return cost, None
     if row["state"] == RunState.UNCERTAIN and row["deleted"]:
         return _ZERO, None  # the user forgot it: it never reached the service
-    if RunState(row["state"]).is_final and row["task_id"] is None:
+    if row["state"] in _FINAL and row["task_id"] is None:
         return _ZERO, None  # it never reached the service
-    is_old = datetime.fromisoformat(row["created"]) < datetime.now(UTC) - COST_KNOWN_WITHIN
+    is_old = str(row["created"]) < str(time_text(datetime.now(UTC) - COST_KNOWN_WITHIN))
     if row["state"] in (RunState.FAILED, RunState.CANCELLED) and is_old:
         return _ZERO, None
     return _ZERO, as_decimal(row["estimated_usd"]) or _ZERO

@@ -277,6 +277,18 @@ def test_a_row_with_a_damaged_field_is_still_listed(tmp_path: Path) -> None:
     ledger.close()
 
 
+@pytest.mark.parametrize("column", ["state", "created", "cost_usd"])
+def test_a_run_with_a_damaged_field_still_counts_with_its_estimate(tmp_path: Path, column: str) -> None:
+    ledger = Ledger(tmp_path / "ledger.sqlite3")
+    submitted(ledger, estimated_usd=Decimal("0.5"))
+    with closing(sqlite3.connect(ledger.path, isolation_level=None)) as connection:
+        for value in ("x", "", b"\xff"):
+            connection.execute(f"UPDATE runs SET {column} = ?", (value,))
+            assert (ledger.spent(), ledger.reserved()) == (Decimal(0), Decimal("0.5"))
+            assert [item.runs for item in ledger.spending("model")] == [1]
+    ledger.close()
+
+
 @pytest.mark.parametrize(("limit", "count"), [(np.int64(1), 1), (10**30, 2), (-1, 0), (None, 2)])
 def test_a_limit_is_any_whole_number(tmp_path: Path, limit: Any, count: int) -> None:
     ledger = Ledger(tmp_path / "ledger.sqlite3")

@@ -171,7 +171,7 @@ class WiroClient:
             known = {name for name, _ in body.fields}
             fields = [*body.fields, *(item for item in added.items() if item[0] not in known)]
             answer = await self._http.post(path, upload=Upload(fields, body.parts, on_progress))
-        task = read_task(answer)
+        task = read_task({**answer, "id": answer.get("taskid")})  # an `id` of its own would be another thing's
         if not task.id:
             raise BadAnswer(
                 "The service took the run but did not say which task it is.",

@@ -253,6 +253,11 @@ def test_an_answer_too_large_to_be_one_is_dropped() -> None:
     assert caught.value.ambiguous is True
 
 
+def test_the_task_of_a_run_is_the_one_that_the_answer_calls_its_task() -> None:
+    submitted = Script({**SUBMITTED, "id": "1"}).play(run)
+    assert (submitted.task_id, submitted.token) == ("7", TOKEN)
+
+
 def test_a_callback_travels_beside_the_body_and_never_replaces_the_users_own() -> None:
     url, own = "https://wiro-nb.invalid/runs/R", "https://example.org/hook"
     for given, sent in (({}, url), ({"callbackUrl": own}, own)):

@@ -27,8 +27,9 @@ def test_numpy_scalars_are_values(manager: Manager, seed: Any) -> None:
 
 @pytest.mark.parametrize("shape", [(0, 0, 3), (0,), (5, 0), (1, 2, 3, 4, 5), (3,)])
 def test_an_array_that_is_no_picture_is_refused(manager: Manager, shape: tuple[int, ...]) -> None:
-    with pytest.raises(InvalidFile):
+    with pytest.raises(InvalidFile) as caught:
         manager.prepare("pruna/vace", {"prompt": "x", "inputImage": np.zeros(shape, np.int32)})
+    assert caught.value.message.count("inputImage: ") == 1
 
 
 def test_the_home_of_nobody_is_no_folder(manager: Manager) -> None:

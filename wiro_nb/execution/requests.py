@@ -217,10 +217,10 @@ def _plain_scalar(value: object) -> object:
 def _png_of(name: str, value: Any) -> bytes:
     """Returns a picture, or an array of pixels, as PNG."""
     stream, picture = io.BytesIO(), value
+    if _is_array(value) and 0 in value.shape:
+        raise _invalid(name, "this array is empty", _UINT8)
     try:
         if _is_array(value):
-            if 0 in value.shape:
-                raise _invalid(name, "this array is empty", _UINT8)
             from PIL import Image
 
             picture = Image.fromarray(value)

@@ -72,7 +72,6 @@ def end_changes(
     finished = (end.seen_at if end is not None else None) or said or utc_now()
     submitted, started = row.submitted_at, row.started_at
     reason = end.message if end is not None else ""
-    reason = end.message if end is not None else ""
     finished = max(finished, submitted or finished)
     started = max(started, submitted) if started and submitted else started
     return {

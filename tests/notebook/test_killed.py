@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 # What dies where: the function, and whether the deed is done by then. The storm kills at these and other points.
 ARM = """
 import os, signal
-from wiro_nb.execution import download, finalize as finish
+from wiro_nb.execution import finalize
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.api.client import WiroClient
 
@@ -44,7 +44,7 @@ POINTS = [
     pytest.param("Ledger", "finish", False, 1, marks=pytest.mark.slow),
     pytest.param("Ledger", "insert_plans", True, 1, marks=pytest.mark.slow),
     pytest.param("Ledger", "mark_submitted", True, 1, marks=pytest.mark.slow),
-    pytest.param("download", "_check_file", True, 1, marks=pytest.mark.slow),
+    pytest.param("finalize", "move_files", False, 1, marks=pytest.mark.slow),
 ]
 
 

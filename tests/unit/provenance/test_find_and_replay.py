@@ -404,19 +404,14 @@ def test_a_byte_order_mark_hides_no_notebook(tmp_path: Path) -> None:
     assert find_records(path)[0].record == make_record()
 
 
-def test_a_folder_that_may_not_be_looked_into_holds_no_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = Path.exists
-
-    def refuse(path: Path) -> bool:
-        if path.parent == tmp_path / "closed":
-            raise PermissionError(13, "Permission denied")
-        return real(path)
-
-    (tmp_path / "closed").mkdir()
-    monkeypatch.setattr(Path, "exists", refuse)
+def test_a_folder_that_cannot_be_looked_into_holds_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its path is as long as a path can be, so that looking for anything in it is an error of the system."""
+    folder = tmp_path
+    while (left := 4090 - len(str(folder))) > 1:
+        monkeypatch.chdir(folder)
+        Path("d" * min(250, left - 1)).mkdir()
+        folder /= "d" * min(250, left - 1)
     with pytest.raises(BadRecord, match="holds no run"):
-        find_records(tmp_path / "closed")
+        find_records(folder)
     with pytest.raises(BadRecord, match="does not exist"):
-        find_records(tmp_path / "closed" / "a.mp4")
+        find_records(folder / "a.mp4")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import stat
+import sys
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from tests.manager_tools import WAN, submit
 from wiro_nb.api import Credentials
 from wiro_nb.api.answers import ModelDetail, read_task
 from wiro_nb.api.pricing import read_pricing
+from wiro_nb.config import data_dir
 from wiro_nb.errors import AuthRejected, BudgetExceeded, ConfigError, MissingCredentials
 from wiro_nb.schema import find_bundled, read_detail
 from wiro_nb.services.selection import (
@@ -64,6 +68,64 @@ def test_addresses_of_the_environment_stand_in_for_the_cloud(own_folders: Path) 
     assert choice.service.socket_url == "ws://127.0.0.1:9/v1"
     asked = chosen(**environ, WIRO_SOCKET_URL="ws://127.0.0.1:10/v1")
     assert asked.service.socket_url == "ws://127.0.0.1:10/v1"
+
+
+_KEYRING = """
+import types
+
+kept = {}
+
+
+def get_keyring():
+    return types.SimpleNamespace(priority=5)
+
+
+def get_password(service, name):
+    return kept.get((service, name))
+
+
+def set_password(service, name, password):
+    kept[service, name] = password
+
+
+def delete_password(service, name):
+    del kept[service, name]
+"""
+
+
+@pytest.fixture
+def keyring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[tuple[str, str], str]]:
+    """Stands in for the package that reaches the system's keyring; gives what it keeps."""
+    (tmp_path / "packages").mkdir()
+    (tmp_path / "packages" / "keyring.py").write_text(_KEYRING)
+    monkeypatch.syspath_prepend(tmp_path / "packages")
+    real = sys.modules.pop("keyring", None)
+    yield importlib.import_module("keyring").kept
+    del sys.modules["keyring"]
+    if real is not None:
+        sys.modules["keyring"] = real
+
+
+def test_where_there_is_a_keyring_it_has_the_key_and_the_file_only_the_address(
+    own_folders: Path, keyring: dict[tuple[str, str], str]
+) -> None:
+    assert save_credentials("studio", Credentials(KEY, SECRET), base_url="https://studio.example/v1") == "keyring"
+    assert KEY not in (data_dir() / "credentials.json").read_text()
+    found, source = find_credentials("studio")
+    assert (found.key, found.secret, source) == (KEY, SECRET, "keyring")
+    assert forget_credentials("studio")
+    assert not keyring
+    assert not forget_credentials("studio")
+    with pytest.raises(MissingCredentials) as caught:
+        find_credentials("studio")
+    assert ["keyring", "no key for studio"] in caught.value.looked_in
+
+
+def test_a_keyring_that_fails_is_passed_over(own_folders: Path, keyring: dict[tuple[str, str], str]) -> None:
+    keyring["wiro_nb", "cloud"] = "no JSON"
+    with pytest.raises(MissingCredentials) as caught:
+        find_credentials("cloud")
+    assert ["keyring", "not readable (JSONDecodeError)"] in caught.value.looked_in
 
 
 def test_an_unknown_name_lists_the_known_ones(own_folders: Path) -> None:

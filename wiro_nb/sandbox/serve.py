@@ -45,6 +45,8 @@ ENGINE_NAMES = ("placeholder", "instant", "diffusers", "videos")
 _MAX_WORKERS = 64
 _WAIT_S = 10.0
 _BACKLOG = 2048
+_KEEP_ALIVE_S = 75
+"""Longer than clients keep idle connections: a Run on one that the server closes at this moment is uncertain."""
 _INSTANT_STEP_S = 0.15
 T = TypeVar("T", int, float, Decimal)
 
@@ -263,6 +265,7 @@ def _serve(options: argparse.Namespace, lock: InstanceLock) -> None:
         lifespan="on",
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=1,
+        timeout_keep_alive=_KEEP_ALIVE_S,
         backlog=_BACKLOG,
     )
     # uvicorn 0.54 calls a refused handshake (the fault `socket:refuse`) an error of the application.

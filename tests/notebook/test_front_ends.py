@@ -83,6 +83,12 @@ def test_a_displayed_run_leaves_no_empty_output_in_a_terminal(env: dict[str, str
         "print('kept', _.status)",
         "clip = %wiro run sandbox/plain-clip frames=9 seed=7 prompt=boat",
         f"print('assigned', clip.status); other = {line}; other.status",
+        f"{line}.task_id.isdigit()",
+        "%unload_ext wiro_nb",
+        "%load_ext wiro_nb",
+        "%config WiroMagics.debug = True",
+        "import os, pathlib; pathlib.Path('file').touch(); os.environ['WIRO_DATA_DIR'] = 'file/data'",
+        "%wiro budget",
     ]
     script = "\n".join(
         ["from IPython.core.interactiveshell import InteractiveShell", "shell = InteractiveShell.instance()"]
@@ -97,6 +103,8 @@ def test_a_displayed_run_leaves_no_empty_output_in_a_terminal(env: dict[str, str
     assert "assigned succeeded" in done.stdout
     assert "Out[2]" not in done.stdout
     assert "Out[5]: 'succeeded'" in done.stdout, done.stdout
+    assert "Out[6]: True" in done.stdout, done.stdout
+    assert "NotADirectoryError" in done.stdout, "a whole traceback has the cause"
 
 
 def read_terminal(descriptor: int) -> bytes:

@@ -21,7 +21,7 @@ from wiro_nb.presentation.reproduction import Verified, comparison_output
 from wiro_nb.provenance.export import CrateRun, export_crate, write_csv
 from wiro_nb.reproduce import find_input, find_sources, find_to_rerun
 from wiro_nb.reproduce.compare import compare_sources, find_side
-from wiro_nb.reproduce.replay import plan_rerun, require_ready
+from wiro_nb.reproduce.replay import MissingFile, plan_rerun, require_ready
 from wiro_nb.reproduce.seal import seal_notebook
 from wiro_nb.reproduce.verify import verify as check
 from wiro_nb.session.prices import Limits, confirm_total, describe_plan
@@ -41,8 +41,9 @@ def rerun(arguments: argparse.Namespace) -> int:
     """Reruns runs, waits for them and prints them; an earlier rerun is shown instead of repeated."""
     manager, origin = open_manager(arguments), Origin(kind="cli")
     overrides = read_values(arguments.values, arguments.file)
+    read_max_cost(arguments)  # refused in a dry run too
     found = find_to_rerun(manager, arguments.source, all=arguments.all, ignore_hash=arguments.force)
-    if found and found[0].is_film:
+    if found[0].is_film:
         return _rebuild(manager, found[0], arguments)
     replays = [plan_rerun(manager, item, overrides, origin=origin) for item in found]
     if arguments.dry_run:
@@ -59,7 +60,7 @@ def rerun(arguments: argparse.Namespace) -> int:
         codes.append(follow(handle, as_json=arguments.json))
         if handle.path is not None:
             say(f"  compare it with the first: wiro-nb compare {replay.source.typed_name} {handle.short_id}")
-    return max(codes, default=Exit.DONE)
+    return max(codes)
 
 
 def _preview(manager: Manager, replays: Sequence[Replay], *, as_json: bool) -> int:
@@ -74,7 +75,8 @@ def _preview(manager: Manager, replays: Sequence[Replay], *, as_json: bool) -> i
             "service": manager.service_name,
             "ready": replay.prepared is not None,
             "price": price,
-            "drift": [asdict(item) for item in replay.drift],
+            "drift": [asdict(item) for item in replay.drift if not isinstance(item, MissingFile)],
+            "missing": [_file_facts(item) for item in replay.drift if isinstance(item, MissingFile)],
             "notes": list(replay.notes),
             "request": None if replay.prepared is None else describe_request(replay.prepared),
         }
@@ -83,6 +85,10 @@ def _preview(manager: Manager, replays: Sequence[Replay], *, as_json: bool) -> i
         requests = [replay.prepared for replay in replays if replay.prepared is not None]
         say(f"in all {confirm_total(manager, requests, None)}")
     return Exit.DONE if all(replay.prepared is not None for replay in replays) else Exit.INPUT
+
+
+def _file_facts(item: MissingFile) -> dict[str, str | None]:
+    return {"parameter": item.parameter, "name": item.name, "sha256": item.sha256}
 
 
 def compare(arguments: argparse.Namespace) -> None:

@@ -6,6 +6,7 @@ Source: `google/colab/output/_widgets.py` in googlecolab/colabtools.
 
 from __future__ import annotations
 
+import ast
 import logging
 import sys
 from contextlib import closing
@@ -232,7 +233,9 @@ class WiroMagics(Magics):
         finally:
             show_messages(session.take_notices())
         # Outside the handler: a group of exceptions in the context would bring the long traceback back.
-        if current_context(self.shell).is_live and not self.debug:
+        if self.debug:
+            raise caught  # with its cause
+        if current_context(self.shell).is_live:
             publish(error_output(caught))
             caught.is_shown = True
         raise caught from None
@@ -279,12 +282,24 @@ def _keep_displayed(shell: Any, value: Any) -> Any:
     A terminal writes the prompt before it asks a value for its display. A run that the cell has displayed already
     becomes `_` and `Out[n]` here instead, if every magic of the cell stands as a statement of its own.
     """
-    context, call = current_context(shell), "get_ipython().run_"
+    context = current_context(shell)
     if context.kind != "terminal" or getattr(value, "id", None) not in session.displayed_in(context):
         return value
-    inputs = shell.user_ns.get("In") or [""]
-    calls = [line for line in inputs[-1].split("\n") if call in line]
-    if not calls or not all(line.startswith(call) for line in calls):
+    if not _are_statements((shell.user_ns.get("In") or [""])[-1]):
         return value
     shell.displayhook.update_user_ns(value)
     return None
+
+
+def _are_statements(source: str) -> bool:
+    """True when every magic of a cell is a statement: nothing uses its value."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        return False
+    statements = [node.value for node in tree.body if isinstance(node, ast.Expr)]
+    calls = [
+        node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    ]
+    magics = [call for call in calls if ast.unparse(call.func).startswith("get_ipython().run_")]
+    return bool(magics) and all(call in statements for call in magics)

@@ -89,7 +89,7 @@ def plan(
     """
     manager, text, context = session.manager(), source_text(source), current_context()
     found = find_to_rerun(manager, text, all=all, notebook=context.notebook, ignore_hash=force)
-    if found and found[0].is_film:
+    if found[0].is_film:
         raise InputError(
             f"{found[0].name} is a film of several runs", hint=f'%wiro rerun {text}, or wiro_nb.film("{text}")'
         )

@@ -91,11 +91,22 @@ def find_to_rerun(
     notebook: str | None = None,
     ignore_hash: bool = False,
 ) -> list[Source]:
-    """Finds the record that a source names; with `all` every run of it, but no films: their shots are runs."""
+    """Finds the record that a source names; with `all` every run of it, but no films: their shots are runs.
+
+    Raises:
+        UnknownRun, BadRecord: As `find_source`, or with `all` there are only films.
+    """
     if not all:
         return [find_source(manager, source, notebook=notebook, ignore_hash=ignore_hash)]
     found = find_sources(manager, source, notebook=notebook, ignore_hash=ignore_hash)
-    return [item for item in found if not item.is_film]
+    runs = [item for item in found if not item.is_film]
+    if not runs:
+        raise UnknownRun(
+            f"{Path(str(source)).name} holds a film and no runs of its own",
+            hint=f"%wiro rerun {found[0].typed_name}",
+            query=str(source),
+        )
+    return runs
 
 
 def locate_output(folder: Path, output: Mapping[str, Any]) -> Path | None:

@@ -57,6 +57,19 @@ class Drift:
 
 
 @dataclass(frozen=True, slots=True)
+class MissingFile(Drift):
+    """An input file of the record that no store of inputs has.
+
+    Attributes:
+        name: Of the file.
+        sha256: Of its content, or None where the record has none.
+    """
+
+    name: str = ""
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Replay:
     """A request made again from a record, not sent yet.
 
@@ -213,7 +226,7 @@ def _reopen(
         return url_input(url)
     known = f" (sha256 {sha256[:8]})" if sha256 else ""
     text = f"{name}: no copy of the file {label}{known} is here; give {name}=PATH"
-    return Drift(name, "file missing", text, True)
+    return MissingFile(name, "file missing", text, True, label, sha256)
 
 
 def _gone(name: str, value: object, *, is_left_out: bool) -> Drift:

@@ -79,7 +79,7 @@ def find_bundled(slug: str) -> ModelSchema | None:
 
 
 def near_models(query: str, slugs: Iterable[str]) -> list[str]:
-    """Returns up to three slugs closest to what was typed, best first.
+    """Returns up to three slugs closest to what was typed, best first; those that contain it come first.
 
     A query without an owner ("vace") is compared with the names alone.
 
@@ -90,7 +90,9 @@ def near_models(query: str, slugs: Iterable[str]) -> list[str]:
     wanted = query.strip().lower()
     names = {slug: slug.lower() if "/" in wanted else slug.lower().partition("/")[2] for slug in slugs}
     near = near_values(wanted, {name: name for name in names.values()}, cutoff=0.5, shortest=1)
-    return [slug for found in near for slug, name in names.items() if name == found][:3]
+    similar = [slug for found in near for slug, name in names.items() if name == found]
+    holding = sorted((slug for slug in names if wanted in slug.lower()), key=len) if wanted else []
+    return list(dict.fromkeys([*holding, *similar]))[:3]
 
 
 def free_form_schema(slug: str) -> ModelSchema:

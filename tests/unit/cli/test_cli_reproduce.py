@@ -77,7 +77,23 @@ def test_a_dry_run_sends_nothing(command: Command, record: dict[str, Any], sandb
     assert "Nothing was sent" in out
     code, out, _ = command("rerun", record["run_id"], "--dry-run", "--json")
     assert json.loads(out)["request"]["body"]["prompt"] == "a cat"
+    code, out, err = command("rerun", record["run_id"], "--dry-run", "--max-cost", "much")
+    assert (code, out) == (2, "")
+    assert "--max-cost is an amount" in err
     assert sandbox.audit()["requests"]["Run"] == asked
+
+
+def test_a_dry_run_lists_files_that_are_missing(
+    command: Command, record: dict[str, Any], own_folders: Path
+) -> None:
+    model = {"slug": "pruna/vace", "run_path": "pruna/vace", "schema_sha256": None}
+    lost = {"name": "lost.png", "sha256": "0" * 64, "size_bytes": 9, "url": None}
+    forged = add_hash({**record, "model": model, "parameters": {"prompt": "x"}, "files": {"inputImage": [lost]}})
+    code, out, _ = command("rerun", notebook_with(own_folders / "lost.ipynb", forged), "--dry-run", "--json")
+    found = json.loads(out)
+    assert (code, found["ready"]) == (2, False)
+    assert found["missing"] == [{"parameter": "inputImage", "name": "lost.png", "sha256": "0" * 64}]
+    assert "inputImage" not in [item["parameter"] for item in found["drift"]]
 
 
 def test_all_runs_of_a_notebook_or_one_of_them(

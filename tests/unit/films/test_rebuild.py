@@ -72,6 +72,8 @@ def test_a_film_is_made_again_from_its_file_on_an_empty_machine(
     assert runs_asked(sandbox) - before == 3
     assert "storm-again.mp4" in capsys.readouterr().out
     assert hash_media(Path("storm-again.mp4")) == hash_media(Path("storm.mp4"))
+    assert main(["rerun", "storm.mp4", "--all"]) == 2
+    assert "next: wiro-nb rerun storm.mp4" in capsys.readouterr().err
     assert main(["rerun", "storm.mp4", "seed=3"]) == 2
     assert "takes no inputs" in capsys.readouterr().err
 

@@ -108,6 +108,8 @@ def test_a_model_is_found_by_slug_or_run_path_in_any_case(text: str) -> None:
         ("pruna/vaec", "pruna/vace"),
         ("animatediff", "wiro/animate-diff"),
         ("skyreels", "wiro/SkyReels-V1"),
+        ("pruna", "pruna/vace"),
+        ("p", "pruna/vace"),
         ("wan-ai/wan2.2-text", "Wan-AI/Wan2.2-TI2V-5B-text-to-video"),
     ],
 )

@@ -118,6 +118,15 @@ def test_a_run_in_flight_outlives_its_ledger(
     assert json.loads(row.record or "{}") == run.record
 
 
+def test_a_cancel_reaches_the_service_though_the_ledger_was_deleted(manager: Manager, sandbox: Any) -> None:
+    run = submit(manager, "[hold] of a ledger that is gone")
+    wait_for_stage(run, Stage.GENERATING)
+    delete_ledger()
+    run.cancel()
+    assert run.wait(60).state is RunState.CANCELLED
+    assert manager.ledger.get(run.id).task_id == run.task_id
+
+
 def test_a_run_that_somebody_else_ended_is_not_ended_again(manager: Manager, sandbox: Any) -> None:
     run = submit(manager, "[hold] given up by hand")
     wait_for_stage(run, Stage.GENERATING)

@@ -249,7 +249,7 @@ class Worker:
     async def cancel(self, run: Run) -> None:
         """Ends a run: before it is sent here, after that at the service; in another process through the ledger."""
         ledger = self.writer.ledger
-        if run.done and run.state is RunState.PLANNED:
+        if run.done and not run.state.is_final:
             run._reopen()  # an error stopped it
         self._begin(run)
         active = self._active.get(run.id)
@@ -260,7 +260,7 @@ class Worker:
             # It outlives this process and reaches the driving one. The handle keeps its row: the step that the
             # run takes at this moment may be newer than this one.
             await self.writer.ledger_call(lambda: ledger.request_cancel(run.id, utc_now()))
-        except LedgerError as error:
+        except WiroError as error:  # a ledger that was deleted too: the task is cancelled all the same
             _log.warning("the cancel of run %s was not written down: %s", run.short_id, error.message)
         await self._cancel_here(active)
 

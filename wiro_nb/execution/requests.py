@@ -83,13 +83,18 @@ class Origin:
 
 
 def notebook_dir_of_row(row: LedgerRow) -> Path:
-    """Returns the folder that a run's output paths start from; raises as `Origin.folder`."""
+    """Returns the folder that a run's output paths start from; raises as `Origin.folder` where none is known."""
     if row.notebook is None and row.scope is not None:
         return Path(row.scope).parent
-    if row.notebook or not row.folder:
-        return Origin(row.notebook).folder
-    # Earlier versions did not note the folder; by default they saved two levels below it.
-    return Path(row.folder).parent.parent
+    # By default clips are saved two levels below it. Earlier versions did not note the folder.
+    above = Path(row.folder).parent.parent if row.folder else None
+    if row.notebook or above is None:
+        try:
+            return Origin(row.notebook).folder
+        except ConfigError:  # a paid run ends as it should where the present folder was deleted
+            if above is None:
+                raise
+    return above
 
 
 # Input files as they are given ---------------------------------------------------------------

@@ -278,7 +278,7 @@ class Manager:
 
     def cancel(self, run: Run) -> None:
         """Asks for the end of a run; returns at once."""
-        if run.snapshot.state.is_final or (run.done and run.snapshot.state is not RunState.PLANNED):
+        if run.snapshot.state.is_final or (run.done and run.snapshot.state is RunState.UNCERTAIN):
             return
         self._submit_quietly(self._get_worker().cancel(run))
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.manager_tools import QUICK, VACE, WAN, find_made, submit, wait_for, wait_for_stage
 from tests.unit.provenance.signing import make_certificates
-from wiro_nb.errors import BudgetExceeded, InsufficientFunds, RunFailed, UnknownModel
+from wiro_nb.errors import BudgetExceeded, InsufficientFunds, MissingCredentials, RunFailed, UnknownModel
 from wiro_nb.execution.requests import Origin
 from wiro_nb.files import hash_file
 from wiro_nb.ledger.state import RunState, Stage
@@ -96,6 +96,33 @@ def test_cancelling_ends_a_queued_and_a_running_task_and_is_a_result(
     assert run.state is RunState.CANCELLED
     task = next(task for task in sandbox.audit()["tasks"] if str(task["task_id"]) == run.task_id)
     assert task["status"] == "task_cancel"
+
+
+def test_a_run_that_stopped_being_followed_can_be_cancelled(
+    manager: Manager, sandbox: Any, make_manager: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = submit(manager, "[hold] a cat")
+    wait_for_stage(begun, Stage.GENERATING)
+    manager.close()
+    monkeypatch.delenv("WIRO_API_KEY")
+    run = make_manager(service="sandbox").get(begun.id)
+    with pytest.raises(MissingCredentials):
+        run.wait(60)
+    monkeypatch.setenv("WIRO_API_KEY", sandbox.api_key)
+    run.cancel()
+    assert run.wait(60).state is RunState.CANCELLED
+
+
+def test_a_run_ends_although_the_folders_of_notebook_and_kernel_were_deleted(
+    manager: Manager, sandbox: Any, tmp_path: Path, own_folders: Path
+) -> None:
+    origin, out_dir = Origin(str(own_folders / "a.ipynb")), str(tmp_path / "clips")
+    run = submit(manager, "[hold] a cat", origin=origin, out_dir=out_dir)
+    wait_for_stage(run, Stage.GENERATING)
+    own_folders.rmdir()
+    sandbox.release(run.task_id)
+    assert run.wait(60).path is not None
+    assert manager.ledger.get(run.id).state is RunState.SUCCEEDED
 
 
 def test_a_signed_clip_says_whose_credentials_it_carries(

@@ -202,8 +202,7 @@ def _describe_end(handle: Run) -> str:
 def cancel(query: str | Run) -> Run:
     """Cancels a run and returns it; in the queue it costs nothing, while it generates it may be billed."""
     handle = find_run(query, ends_it=True)
-    if not handle.done:
-        session.manager().follow(handle)
+    if not handle.state.is_final:
         handle.cancel()
         try:
             handle.wait(_CANCEL_TIMEOUT_S, check=False)

@@ -56,6 +56,17 @@ def test_a_run_killed_while_it_generates_is_not_called_free_and_its_charge_is_re
     assert manager.reserved() == 0
 
 
+def test_a_success_is_not_called_free_while_its_file_is_fetched(manager: Manager, service: Any) -> None:
+    manager.settings = replace(QUICK, download_patience_s=60)
+    service.set_faults("file:503")
+    run = submit(manager, "[charge-late] a lake")
+    wait_for_stage(run, Stage.FETCHING)
+    assert run.cost_usd is None
+    assert describe_cost(run.snapshot).startswith("about ")
+    service.set_faults("")
+    assert run.wait(60).path is not None
+
+
 def test_a_success_billed_after_its_end_gets_its_cost_in_ledger_record_and_handle_at_the_next_start(
     manager: Manager, make_manager: Any, service: Any
 ) -> None:

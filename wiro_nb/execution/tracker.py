@@ -242,7 +242,7 @@ def _success(current: Snapshot, task: Task, now: datetime) -> dict[str, Any]:
         "outputs": tuple(_output(output) for output in task.outputs),
         "percent": 100.0,
         "exit_code": task.exit_code,
-        "cost_usd": task.total_cost_usd,
+        "cost_usd": task.total_cost_usd or None,  # 0 may be a charge that is still to come
         "finished_at": task.finished or now,
         "message": "" if task.outputs else "The service lists no files for this run.",
     }

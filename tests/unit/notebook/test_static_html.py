@@ -93,6 +93,11 @@ def every_page() -> list[str]:
     return [page.html for page in pages]
 
 
+def test_help_ends_with_a_line_that_can_be_typed() -> None:
+    for command in (CELL, *COMMANDS):
+        assert help_output(command).text.endswith(f"\n  next: {command.example}")
+
+
 @pytest.mark.parametrize("page", every_page())
 def test_every_page_uses_only_what_survives_an_untrusted_notebook(page: str) -> None:
     read = Page(page)

@@ -326,7 +326,7 @@ def help_output(about: Command | None = None) -> Output:
     more = ("%wiro help COMMAND", "for everything about one")
     if about is not None:
         lines = (f"wiro: {about.usage}", f"  {about.summary}")
-        head, more = Block(join(code(about.usage), line(about.summary)), lines), (about.example, "for example")
+        head, more = Block(join(code(about.usage), line(about.summary)), lines), (about.example, "")
         what = "a setting of the model; quotes around values with spaces, name={expression} for a Python value"
         rows = [(item.typed, item.help) for item in about.arguments]
         rows += [("name=value", what)] if about.takes_values else []

@@ -136,7 +136,7 @@ def _read_inputs(text: str, start: int, source_name: str) -> list[dict[str, Any]
     before = _LINES if re.search(rf"{_LINES}type:(?=\s|$)", section) else _FLAT
     entries = _split_entries(section, before, _sample_prose(text))
     for number, (name, chunk) in enumerate(entries, 1):
-        if "type" not in chunk:
+        if not chunk.get("type"):
             is_cut = number == len(entries) and not ending
             what = f"is cut inside the input {name}" if is_cut else f"has no type for the input {name}"
             raise unreadable(source_name, what, "fetch the model's llms.txt again")

@@ -403,3 +403,29 @@ def test_a_lease_from_before_the_clock_was_set_back_is_asked_about(service: Any,
     assert not asyncio.run(holds(None))
     assert not asyncio.run(holds(0))
     assert not asyncio.run(holds(3600))
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True], ids=["sent again", "cancelled"])
+def test_a_plan_that_another_kernel_sent_meanwhile_is_not_called_unsent(
+    make_manager: Any, one_slot: Any, is_cancelled: bool
+) -> None:
+    asleep = make_manager(settings=replace(QUICK, lease_s=0.2, heartbeat_s=60.0, slot_retry_s=(60.0,)))
+    held = submit(asleep, "[hold] holds the slot")
+    wait_for_stage(held, Stage.GENERATING)
+    run = submit(asleep, "[hold] waits for it")
+    wait_for(run, lambda run: run.snapshot.ahead == 0)
+    asleep.settings = replace(asleep.settings, observe_s=0.1)
+    awake = make_manager(settings=with_leases(QUICK))
+    theirs = awake.get(run.id)
+    awake.follow(theirs)
+    one_slot.set_balance("1000")  # no limit of slots
+    wait_for_stage(theirs, Stage.GENERATING)
+    (run if is_cancelled else held).cancel()  # its own kernel looks at it again
+    if not is_cancelled:
+        wait_for(run, lambda run: run.task_id is not None)
+        one_slot.release(theirs.task_id)
+    assert run.wait(30).state is theirs.wait(30).state
+    assert run.state is (RunState.CANCELLED if is_cancelled else RunState.SUCCEEDED)
+    tasks = {task["task_id"]: task["status"] for task in one_slot.audit()["tasks"]}
+    assert len(tasks) == 2
+    assert tasks[theirs.task_id] == ("task_cancel" if is_cancelled else "task_postprocess_end")

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from wiro_nb.api.answers import Task
-from wiro_nb.errors import DownloadFailed, LedgerError, WiroError, error_from_dict
+from wiro_nb.errors import DownloadFailed, WiroError, error_from_dict
 from wiro_nb.execution.download import Downloader, measure_output, move_files, private_folder
 from wiro_nb.execution.requests import notebook_dir_of_row
 from wiro_nb.execution.run import Run
 from wiro_nb.execution.run_record import describe_problem, end_changes, error_of, late_cost, save_record
-from wiro_nb.execution.state_writer import LeaseLost, StateWriter
+from wiro_nb.execution.state_writer import StateWriter, lose_lease_if_refused
 from wiro_nb.execution.tracker import TaskEnd
 from wiro_nb.files import relative_path
 from wiro_nb.ledger.state import LedgerRow, RunOutput, RunState
@@ -119,12 +119,8 @@ class Finisher:
                 return row
             return ledger.amend(run.id, outputs=moved, message=describe_problem(moved))
 
-        try:
+        with lose_lease_if_refused():
             await self._writer.end(run, write, error)
-        except LedgerError as failure:
-            if getattr(failure, "reason", "") == "transition":
-                raise LeaseLost from None  # somebody else ended it, by hand or in another process
-            raise
 
     # Late charges and files ------------------------------------------------------------------
 

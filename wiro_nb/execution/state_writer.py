@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -29,6 +30,17 @@ def utc_now() -> datetime:
 
 class LeaseLost(Exception):
     """Another process has taken over the run; this one must not change its files or its row."""
+
+
+@contextmanager
+def lose_lease_if_refused() -> Iterator[None]:
+    """Raises LeaseLost where the ledger refuses a step, as another process or a person took one meanwhile."""
+    try:
+        yield
+    except LedgerError as error:
+        if getattr(error, "reason", "") == "transition":
+            raise LeaseLost from None
+        raise
 
 
 class StateWriter:
@@ -79,6 +91,8 @@ class StateWriter:
         def write() -> LedgerRow:
             if state is RunState.UNCERTAIN:
                 return self.ledger.mark_uncertain(run.id, message, kept)
+            if self.ledger.amend(run.id, message=message).task_id is not None:  # takes the write lock
+                raise LeaseLost  # another process has sent it meanwhile; the message is rolled back
             return self.ledger.finish(run.id, state, finished_at=now, error=kept, message=message)
 
         await self.end(run, write, error)

@@ -32,7 +32,12 @@ from wiro_nb.errors import (
     WiroError,
 )
 from wiro_nb.execution.run import Run
-from wiro_nb.execution.state_writer import StateWriter, cancelled_before_sending, utc_now
+from wiro_nb.execution.state_writer import (
+    StateWriter,
+    cancelled_before_sending,
+    lose_lease_if_refused,
+    utc_now,
+)
 from wiro_nb.execution.submission_recovery import SubmissionRecovery, marker_of
 from wiro_nb.ledger.state import RunState
 from wiro_nb.schema import WireBody, encode
@@ -259,11 +264,12 @@ class Submitter:
         writer, connection, moment = self._writer, self._connection, utc_now()
         # On disk before a byte leaves: whatever happens now, a later process knows to ask before it sends.
         try:
-            await writer.step(
-                run,
-                lambda: writer.ledger.mark_submitting(run.id, moment),
-                **dict.fromkeys(("ahead", "lost_since", "retry_in_s")),
-            )
+            with lose_lease_if_refused():
+                await writer.step(
+                    run,
+                    lambda: writer.ledger.mark_submitting(run.id, moment),
+                    **dict.fromkeys(("ahead", "lost_since", "retry_in_s")),
+                )
         except LedgerError as error:
             if getattr(error, "reason", "") != "cancelled":
                 raise
@@ -294,7 +300,8 @@ class Submitter:
                 self._takes_no_marker = connection.choice
             await self._adopt(run, submitted.task_id, submitted.token, utc_now())
             return _Outcome.ENDED
-        await writer.step(run, lambda: writer.ledger.mark_planned(run.id))
+        with lose_lease_if_refused():
+            await writer.step(run, lambda: writer.ledger.mark_planned(run.id))
         return outcome
 
     async def _run(

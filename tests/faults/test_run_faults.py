@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.manager_tools import submit, wait_for, wait_for_stage
+from tests.manager_tools import QUICK, submit, wait_for, wait_for_stage
 from wiro_nb.errors import DownloadFailed, SubmitUncertain
 from wiro_nb.files import hash_file
 from wiro_nb.ledger.state import RunState, Stage
@@ -66,6 +66,17 @@ def test_a_request_that_may_have_arrived_and_did_not_stays_uncertain(
     assert f"%wiro forget {run.short_id}" in caught.value.hint
     assert run.state is RunState.UNCERTAIN
     assert tasks_with(faulty, f"never arrived, {fault}") == []
+
+
+def test_a_task_that_is_attached_while_its_kernel_looks_for_it_is_followed(
+    manager: Manager, faulty: Any, faults: SetFaults
+) -> None:
+    manager.settings = replace(QUICK, uncertain_checks_s=(1.0, 1.0))
+    faults("Run:reset-after@1; Task/List:code=0")
+    run = submit(manager, "attached meanwhile")
+    wait_for(run, lambda run: run.state is RunState.UNCERTAIN)
+    assert manager.attach(faulty.task_of("attached meanwhile")) is run
+    assert run.wait(30).state is RunState.SUCCEEDED
 
 
 def test_a_process_that_died_while_sending_asks_before_it_goes_on(

@@ -175,7 +175,8 @@ class Worker:
             if row.cancel_at is not None:
                 active.cancel()
             if row.state is RunState.PLANNED and active.cancelled.done():
-                await self.writer.end_without_task(run, RunState.CANCELLED, cancelled_before_sending(run))
+                with contextlib.suppress(LeaseLost):
+                    await self.writer.end_without_task(run, RunState.CANCELLED, cancelled_before_sending(run))
                 return
             if row.state is RunState.PLANNED:  # its model or an input file may be gone: then this raises
                 schema = await asyncio.to_thread(self._schema_for, run.model)

@@ -95,7 +95,8 @@ class StateWriter:
                 raise LeaseLost  # another process has sent it meanwhile; the message is rolled back
             return self.ledger.finish(run.id, state, finished_at=now, error=kept, message=message)
 
-        await self.end(run, write, error)
+        with lose_lease_if_refused():
+            await self.end(run, write, error)
 
     async def _write(self, run: Run, call: Callable[[], LedgerRow]) -> LedgerRow:
         try:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from wiro_nb.api.answers import Task
 from wiro_nb.errors import SubmitUncertain, WiroError
 from wiro_nb.execution.run import Run
-from wiro_nb.execution.state_writer import StateWriter, utc_now
+from wiro_nb.execution.state_writer import StateWriter, lose_lease_if_refused, utc_now
 from wiro_nb.files import run_folder_name
 from wiro_nb.ids import new_run_id
 from wiro_nb.ledger.state import LedgerRow, RunState, Stage
@@ -87,7 +87,8 @@ class SubmissionRecovery:
             run: The run.
             cause: What came in place of an answer, when it came just now.
         """
-        await self._writer.step(run, lambda: self._writer.ledger.mark_uncertain(run.id, _ASKING))
+        with lose_lease_if_refused():
+            await self._writer.step(run, lambda: self._writer.ledger.mark_uncertain(run.id, _ASKING))
         candidates: list[Task] | None = None
         mine: Task | None = None
         for pause in self._writer.settings.uncertain_checks_s:

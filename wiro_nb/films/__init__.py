@@ -181,11 +181,13 @@ class Film:
         return self
 
     def retry(self) -> Film:
-        """Resends failed shots and the shots that depend on them; finished ones are kept."""
+        """Resends failed shots and what depends on them; shots that are done, or may still be, are kept."""
         if not self.done:
             return self
-        runs = self._runs.items()
-        self._runs = {name: run for name, run in runs if not run.done or run.state is RunState.SUCCEEDED}
+        failed = (RunState.FAILED, RunState.CANCELLED)
+        self._runs = {name: run for name, run in self._runs.items() if run.state not in failed}
+        for run in self.runs:
+            self._manager.follow(run)  # one without an end may have been paid: the service is asked again
         self._problems, self._join_error = {}, None
         self._stopped.clear()
         self._ended.clear()

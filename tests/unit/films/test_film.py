@@ -126,6 +126,20 @@ def test_a_failed_shot_is_retried_alone_and_what_is_made_stays(manager: Manager,
     assert plan(manager, changed(STORM, "waves", prompt="waves [fail]"), "failing").missing == ["waves", "boat"]
 
 
+def test_a_retry_of_a_fresh_film_asks_for_a_lost_answer_and_sends_nothing_twice(
+    start_sandbox: Any, point_at: Any, make_manager: Any
+) -> None:
+    service = start_sandbox()
+    point_at(service)
+    service.set_faults("Run:reset-after@1; Task/List:code=0")
+    film = start(make_manager(), [{"prompt": "a storm"}], fresh=True)
+    with pytest.raises(RunFailed, match="1 of 1 shots gave no result"):
+        film.wait(DEADLINE_S)
+    service.set_faults("")
+    assert [run.state for run in film.retry().wait(DEADLINE_S).runs] == [RunState.SUCCEEDED]
+    assert len(service.audit()["tasks"]) == 1
+
+
 def test_a_budget_that_ends_in_the_middle_keeps_what_is_made(manager: Manager, sandbox: Any) -> None:
     origin = Origin(notebook=str(Path.cwd() / "here.ipynb"))
     given = changed(STORM, "opening", prompt="a storm that waits [hold]")

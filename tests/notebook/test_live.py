@@ -164,7 +164,13 @@ def test_a_wrong_line_is_a_usage_error_that_fails_the_cell(loaded: LiveKernel) -
 
 @pytest.mark.parametrize(
     ("trait", "value"),
-    [("wait", "'sometimes'"), ("budget_usd", "'lots'"), ("max_download_mb", "-1"), ("out_dir", "''")],
+    [
+        ("wait", "'sometimes'"),
+        ("budget_usd", "'lots'"),
+        ("max_download_mb", "-1"),
+        ("max_download_mb", "1e400"),
+        ("out_dir", "''"),
+    ],
 )
 def test_settings_are_checked_when_they_are_set(loaded: LiveKernel, trait: str, value: str) -> None:
     before = loaded.run(f"%config WiroMagics.{trait}").text

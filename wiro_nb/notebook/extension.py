@@ -242,7 +242,7 @@ class WiroMagics(Magics):
 
     @validate("max_download_mb")
     def _check_size(self, proposal: Any) -> float:
-        if proposal["value"] <= 0:
+        if not 0 < proposal["value"] < float("inf"):
             raise TraitError("max_download_mb must be above 0, in MB")
         return float(proposal["value"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import hashlib
 import hmac
@@ -151,6 +152,14 @@ def start_sandbox(start_shared_sandbox: Callable[..., SandboxProcess]) -> Iterat
 def sandbox(start_shared_sandbox: Callable[..., SandboxProcess]) -> SandboxProcess:
     """One sandbox for all tests that change nothing for others: instant engine, 60 ms a task, no slot limit."""
     return start_shared_sandbox()
+
+
+_run = asyncio.run
+
+
+def pytest_runtest_setup() -> None:
+    """Has `asyncio.run` close its loops, which on 3.11 it does not once a wait has applied nest_asyncio2."""
+    asyncio.run = _run
 
 
 def pytest_configure() -> None:

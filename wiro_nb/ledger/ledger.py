@@ -15,7 +15,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from wiro_nb.config import ledger_path
 from wiro_nb.errors import NOTHING_SENT, LedgerError
-from wiro_nb.ledger import budget, queries, recovery, rows, writes
+from wiro_nb.ledger import budget, queries, recovery, reuse, rows, writes
 from wiro_nb.ledger.database import Database
 
 P = ParamSpec("P")
@@ -52,7 +52,7 @@ class Ledger(Database):
     find = _read(queries.find)
     list = _read(queries.select)
     unfinished = _read(queries.unfinished)
-    answer_plans = _read(queries.answer_plans)
+    answer_plans = _read(reuse.answer_plans)
     incomplete = _read(queries.incomplete)
     find_task = _read(queries.find_task)
     find_maker = _read(queries.find_maker)

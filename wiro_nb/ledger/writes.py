@@ -18,7 +18,8 @@ from typing import Any
 
 from wiro_nb.errors import NOTHING_SENT, LedgerError
 from wiro_nb.ledger.budget import check_budget
-from wiro_nb.ledger.queries import Reuse, answer_plans, find_task, get
+from wiro_nb.ledger.queries import find_task, get
+from wiro_nb.ledger.reuse import Reuse, answer_plans
 from wiro_nb.ledger.rows import insert_row, time_text, to_sql
 from wiro_nb.ledger.state import LedgerRow, RunState, Stage
 from wiro_nb.redaction import redact, redact_value, register_secret

@@ -20,7 +20,7 @@ from wiro_nb.provenance.made_by import made_by_summary
 from wiro_nb.provenance.record import HASH_FIELD, SIDECAR_NAME, canonical_json
 from wiro_nb.provenance.secret_scan import scan_file
 from wiro_nb.reproduce import locate_output
-from wiro_nb.services.selection import CLOUD, find_credentials, named_services
+from wiro_nb.services.credentials import CLOUD, find_credentials, named_services
 from wiro_nb.session.manager import Manager
 
 ReadLedger = Callable[[str], Mapping[str, Any] | None]

@@ -19,14 +19,8 @@ from wiro_nb.io_thread import IoThread
 from wiro_nb.local_models.doctor import PYTHON_VARIABLE
 from wiro_nb.services.catalogue import Catalogue
 from wiro_nb.services.connection import Connection, SandboxProcess
-from wiro_nb.services.selection import (
-    CLOUD,
-    ServiceChoice,
-    addresses_of,
-    forget_credentials,
-    resolve_service,
-    save_credentials,
-)
+from wiro_nb.services.credentials import CLOUD, forget_credentials, save_credentials
+from wiro_nb.services.selection import ServiceChoice, addresses_of, resolve_service
 
 LOCAL_ARGUMENTS = ("--engine", "diffusers")
 OPTIONS_VARIABLE = "WIRO_LOCAL_OPTIONS"

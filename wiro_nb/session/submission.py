@@ -22,8 +22,8 @@ from wiro_nb.execution.run import Run
 from wiro_nb.execution.submission_recovery import marked_run, may_be_of
 from wiro_nb.files import is_there
 from wiro_nb.ledger.ledger import Ledger
-from wiro_nb.ledger.queries import Reuse
 from wiro_nb.ledger.recovery import remember_folder
+from wiro_nb.ledger.reuse import Reuse
 from wiro_nb.ledger.state import LedgerRow, RunState, Stage
 from wiro_nb.schema import find_bundled, free_form_schema
 from wiro_nb.schema.coerce import WireValue

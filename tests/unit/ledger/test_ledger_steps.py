@@ -21,7 +21,8 @@ from tests.unit.ledger.ledger_tools import NOW, TOKEN, done, insert, plan, submi
 from wiro_nb.errors import BudgetExceeded, LedgerError, UnknownRun
 from wiro_nb.ids import new_run_id
 from wiro_nb.ledger.ledger import Ledger
-from wiro_nb.ledger.queries import Reuse, expected_seconds
+from wiro_nb.ledger.queries import expected_seconds
+from wiro_nb.ledger.reuse import Reuse
 from wiro_nb.ledger.rows import COLUMNS, row_from_sql, row_to_sql
 from wiro_nb.ledger.state import RunOutput, RunState
 

@@ -21,14 +21,8 @@ from wiro_nb.api.pricing import read_pricing
 from wiro_nb.config import data_dir
 from wiro_nb.errors import AuthRejected, BudgetExceeded, ConfigError, MissingCredentials
 from wiro_nb.schema import find_bundled, read_detail
-from wiro_nb.services.selection import (
-    ServiceChoice,
-    find_credentials,
-    forget_credentials,
-    resolve_service,
-    save_credentials,
-    socket_url_for,
-)
+from wiro_nb.services.credentials import find_credentials, forget_credentials, save_credentials
+from wiro_nb.services.selection import ServiceChoice, resolve_service, socket_url_for
 from wiro_nb.session.manager import Manager
 
 KEY, SECRET = "key-for-tests-1234", "secret-for-tests-5678"

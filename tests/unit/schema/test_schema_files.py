@@ -83,6 +83,8 @@ def test_files_that_cannot_be_sent_say_why(tmp_path: Path) -> None:
             open_file_input("pic", tmp_path / name)
         assert caught.value.name == "pic"
         assert caught.value.problems
+    os.truncate(huge, MAX_FILE_BYTES)
+    assert open_file_input("pic", huge).size_bytes == MAX_FILE_BYTES
 
 
 def test_an_error_lists_the_types_of_this_input_and_no_whole_path(tmp_path: Path) -> None:

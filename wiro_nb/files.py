@@ -198,8 +198,8 @@ def _split(name: str) -> tuple[str, str]:
 def _shorten(name: str, ending: str | None = None) -> str:
     end = _split(name)[1] if ending is None else ending
     stem = name[: len(name) - len(end)] if end else name
-    room = LONGEST_NAME_BYTES - len(end.encode())
-    kept = stem.encode()[:room].decode("utf-8", "ignore")
+    longest = LONGEST_NAME_BYTES - len(end.encode())
+    kept = stem.encode()[:longest].decode("utf-8", "ignore")
     return (kept.rstrip(". ") if kept != stem else kept) + end
 
 

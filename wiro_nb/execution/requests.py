@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from wiro_nb.config import ANY_NOTEBOOK, cache_dir
-from wiro_nb.errors import ConfigError, InvalidFile, WiroError
+from wiro_nb.errors import NOTHING_SENT, ConfigError, InvalidFile, WiroError
 from wiro_nb.execution.run import Run
 from wiro_nb.files import input_path, keep_input, reason_of, run_folder_name, write_atomically
 from wiro_nb.ids import new_run_id
@@ -345,7 +345,7 @@ def _restore(parameter: str, item: Mapping[str, Any], notebook_dir: Path, row: L
     if not path.is_file():
         raise WiroError(
             f"the input file {name} of run {row.short_id} is gone, so it was not sent",
-            billed="Nothing was sent and nothing was billed.",
+            billed=NOTHING_SENT,
             hint=f"%wiro rerun {row.short_id} {parameter}=PATH",
         )
     return FileInput(name, path, None, content_type, path.stat().st_size, str(sha256))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wiro_nb.api.answers import Task
+from wiro_nb.api.pricing import as_plain
 from wiro_nb.errors import RunCancelled, RunFailed, WiroError
 from wiro_nb.execution.state_writer import utc_now
 from wiro_nb.execution.tracker import TaskEnd
@@ -112,8 +113,8 @@ def late_cost(task: Task, row: LedgerRow) -> Decimal | None:
 
 
 def _plain_amount(amount: Decimal | None) -> Decimal | None:
-    """Returns an amount as plain decimal text without trailing zeros or an exponent."""
-    return None if amount is None else Decimal(format(amount.normalize(), "f"))
+    """Returns an amount without trailing zeros or an exponent."""
+    return None if amount is None else Decimal(as_plain(amount))
 
 
 def describe_problem(outputs: tuple[RunOutput, ...]) -> str:

@@ -142,7 +142,7 @@ def cancelled_before_sending(run: Run) -> RunCancelled:
     """Returns the error of a run that the user cancelled before it was sent."""
     return RunCancelled(
         f"run {run.short_id} was cancelled before it was sent",
-        billed="Nothing was sent and nothing was billed.",
+        billed=NOTHING_SENT,
         run_id=run.id,
         task_id=None,
     )

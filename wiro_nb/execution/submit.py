@@ -26,7 +26,6 @@ from wiro_nb.errors import (
     ApiError,
     ConnectFailed,
     LedgerError,
-    MissingExtra,
     SlotsFull,
     TransportError,
     WiroError,
@@ -242,7 +241,7 @@ class Submitter:
             body = await asyncio.to_thread(encode, prepared) if prepared.files else encode(prepared)
         except ConnectFailed:
             return _Outcome.NOT_SENT
-        except (MissingExtra, WiroError) as error:
+        except WiroError as error:
             await self._writer.end_without_task(run, RunState.FAILED, error)
             return _Outcome.ENDED
         loop = asyncio.get_running_loop()

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from wiro_nb.api.answers import CANCEL_STATUS, ERROR_STATUS, SUCCESS_STATUS, TERMINAL_STATUSES
 from wiro_nb.ledger.state import RunOutput, RunState, Snapshot, Stage
 from wiro_nb.redaction import redact, strip_query
 
@@ -42,7 +43,6 @@ STAGE_OF_STATUS = {
 }
 """Stages of the statuses; one never seen before is a running task and moves nothing."""
 
-_ENDED, _CANCELLED, _FATAL = "task_postprocess_end", "task_cancel", "task_error"
 _PREPARATION = re.compile(r"load|fetch|prepar|init|compil|warm", re.IGNORECASE)
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 
@@ -96,10 +96,10 @@ class Tracker:
         if self.end is not None or not _is_mine(current, event.task_id):
             return current
         changes: dict[str, Any] = {"lost_since": None, "retry_in_s": None}
-        if event.status in (_ENDED, _CANCELLED):
+        if event.status in TERMINAL_STATUSES:
             self.needs_detail, self.end_seen_at = True, self.end_seen_at or now
             self._reserved = max(self._reserved, len(event.outputs or ()))
-        if event.status == _FATAL and current.stage.rank < Stage.GENERATING.rank:
+        if event.status == ERROR_STATUS and current.stage.rank < Stage.GENERATING.rank:
             self._error_since = self._error_since or now
         changes |= _raise_stage(current, STAGE_OF_STATUS.get(event.status), now)
         if event.progress is not None:
@@ -121,11 +121,11 @@ class Tracker:
         if task.log:
             changes |= _whole_log(current, task.log)
         exit_code = (task.exit_code or "").strip()
-        if task.status == _FATAL:
+        if task.status == ERROR_STATUS:
             changes["message"] = self._error_message(task, now)
-        elif task.status == _CANCELLED:
+        elif task.status == CANCEL_STATUS:
             self._finish(task, RunState.CANCELLED, current.stage)
-        elif task.status != _ENDED:
+        elif task.status != SUCCESS_STATUS:
             if task.status in STAGE_OF_STATUS and self._error_since is not None and task.started is not None:
                 self._error_since, changes["message"] = None, ""
             changes = _raise_stage(current, STAGE_OF_STATUS.get(task.status), now) | changes

@@ -229,7 +229,7 @@ def plan_download(repository: Repository, root: Path) -> Download:
 
 
 def check_space(downloads: Sequence[Download], root: Path) -> None:
-    """Checks that the disk has room for what is missing, and 1 GB more.
+    """Checks that the disk has space for what is missing, and 1 GB more.
 
     Raises:
         ConfigError: It has not.

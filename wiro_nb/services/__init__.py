@@ -1,13 +1,12 @@
 """Services: which one is used, and the connections, catalogues and service processes of this process.
 
-`selection` chooses a service and finds its key, `connection` reaches it, `catalogue` knows its models.
+`selection` chooses a service, `credentials` finds its key, `connection` reaches it, `catalogue` knows its models.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import shlex
 import threading
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from wiro_nb.io_thread import IoThread
 from wiro_nb.local_models.doctor import PYTHON_VARIABLE
 from wiro_nb.services.catalogue import Catalogue
 from wiro_nb.services.connection import Connection, SandboxProcess
-from wiro_nb.services.credentials import CLOUD, forget_credentials, save_credentials
+from wiro_nb.services.credentials import CLOUD, forget_credentials, read_variable, save_credentials
 from wiro_nb.services.selection import ServiceChoice, addresses_of, resolve_service
 
 LOCAL_ARGUMENTS = ("--engine", "diffusers")
@@ -138,7 +137,7 @@ class Services:
     def _new_process(self, name: str) -> SandboxProcess:
         """Returns the process of a free service; the first request starts it."""
         if name == LOCAL:
-            python = self._local_python() or os.environ.get(PYTHON_VARIABLE, "").strip()
+            python = self._local_python() or read_variable(PYTHON_VARIABLE)
             arguments = (*LOCAL_ARGUMENTS, *(("--python", python) if python else ()), *_local_options())
             return SandboxProcess(local_dir(), name=LOCAL, arguments=arguments)
         return SandboxProcess(sandbox_dir(), arguments=(*_sandbox_speed(), *self._sandbox_arguments))
@@ -171,7 +170,7 @@ def _sandbox_speed() -> tuple[str, ...]:
     Raises:
         ConfigError: It is no speed; the sandbox would not start.
     """
-    text = os.environ.get("WIRO_SANDBOX_SPEED", "").strip()
+    text = read_variable("WIRO_SANDBOX_SPEED")
     with contextlib.suppress(ValueError):
         if not text or text == "instant" or float(text) >= 0:
             return ("--speed", text) if text else ()
@@ -188,7 +187,7 @@ def _local_options() -> list[str]:
         ConfigError: A quotation mark is not closed.
     """
     try:
-        return shlex.split(os.environ.get(OPTIONS_VARIABLE, ""))
+        return shlex.split(read_variable(OPTIONS_VARIABLE))
     except ValueError as error:
         raise ConfigError(f"{OPTIONS_VARIABLE}: {error}", hint=f'{OPTIONS_VARIABLE}="--workers 2"') from None
 

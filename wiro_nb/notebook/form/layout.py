@@ -306,13 +306,13 @@ def _option(option: Option) -> tuple[str, str, str, tuple[str, ...]]:
 
 def _arrange(plans: list[FieldPlan], own_groups: bool) -> list[FieldPlan]:
     """Puts the fields in their order; which are folded is decided in the order of the model's page."""
-    room = VISIBLE_FIELDS
+    left = VISIBLE_FIELDS
     placed: list[FieldPlan] = []
     for plan in plans:
         is_kept = plan.required or plan.kind in ("prompt", "seed", "files")
         if not is_kept and not plan.more:
-            room -= 1
-            plan = plan if room >= 0 else replace(plan, more=True)
+            left -= 1
+            plan = plan if left >= 0 else replace(plan, more=True)
         placed.append(plan)
     groups = list(dict.fromkeys(plan.group for plan in placed)) if own_groups else list(_ORDER)
     rank = {group: index for index, group in enumerate(["", *(group for group in groups if group)])}

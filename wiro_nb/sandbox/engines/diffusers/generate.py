@@ -108,8 +108,8 @@ class Generator:
             self._loaded.move_to_end(key)
             return self._loaded[key]
         plan = plan_memory(count_parameters(call["folders"]), self._memory_bytes, ram_bytes() or math.inf)
-        room = self._cache_bytes() - plan.weights_bytes
-        while self._loaded and sum(item.plan.weights_bytes for item in self._loaded.values()) > room:
+        available = self._cache_bytes() - plan.weights_bytes
+        while self._loaded and sum(item.plan.weights_bytes for item in self._loaded.values()) > available:
             self._loaded.popitem(last=False)
             _free_memory()
         self._loaded[key] = load_pipeline(call, plan, self._device)

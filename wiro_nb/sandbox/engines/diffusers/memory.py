@@ -56,11 +56,11 @@ def plan_memory(parts: Mapping[str, int], device_bytes: int | None, ram_bytes: f
         _check_ram(4 * total, ram_bytes, "without a GPU the weights take 4 bytes a parameter")
         return MemoryPlan("none", vae_tiling=False, weights_bytes=4 * total)
     whole, tiled = _UNET_RESERVES if "unet" in parts else _VIDEO_RESERVES
-    room = device_bytes - tiled
-    if 2 * total <= room:
+    available = device_bytes - tiled
+    if 2 * total <= available:
         return MemoryPlan("none", vae_tiling=2 * total + whole > device_bytes, weights_bytes=2 * total)
     _check_ram(2 * total, ram_bytes, "parts that do not fit on the card wait in memory")
-    offload = "model" if 2 * max(parts.values(), default=0) <= room else "group"
+    offload = "model" if 2 * max(parts.values(), default=0) <= available else "group"
     return MemoryPlan(offload, vae_tiling=True, weights_bytes=2 * total)
 
 

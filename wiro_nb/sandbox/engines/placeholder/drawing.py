@@ -142,17 +142,17 @@ def make_label(prompt: str, seed: str, width: int, height: int) -> Callable[[Flo
     image = Image.new("L", (width, band_h))
     pen = ImageDraw.Draw(image)
     margin, middle = round(size * 0.8), band_h / 2
-    room = width - 2 * margin
+    available = width - 2 * margin
     left, right = "SANDBOX", spell(f"seed {seed}") if seed else ""
     if len(right) > _MAX_SEED:
         right = right[: _MAX_SEED - 3] + "..."
-    if right and pen.textlength(left + "   " + right, font) <= room:
+    if right and pen.textlength(left + "   " + right, font) <= available:
         pen.text((width - margin, middle), right, fill=235, font=font, anchor="rm")
-        room -= round(pen.textlength("   " + right, font))
+        available -= round(pen.textlength("   " + right, font))
     shown = spell(prompt)
     for length in range(len(shown), 0, -1):
         text = f"{left} · {shown}" if length == len(shown) else f"{left} · {shown[:length].rstrip()}..."
-        if pen.textlength(text, font) <= room:
+        if pen.textlength(text, font) <= available:
             left = text
             break
     while pen.textlength(left, font) > width - 4 and size > 6:

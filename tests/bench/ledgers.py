@@ -104,7 +104,7 @@ def best_ms(work: Callable[[], object], times: int = 7) -> float:
 def measure(most: int) -> list[Figure]:
     """Fills a ledger step by step, up to `most` rows, and asks it the questions of every day."""
     from wiro_nb.ledger.ledger import Ledger
-    from wiro_nb.ledger.queries import Reuse
+    from wiro_nb.ledger.reuse import Reuse
 
     group, figures, lives = "ledger", [], {}
     with tempfile.TemporaryDirectory() as folder:

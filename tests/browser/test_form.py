@@ -49,7 +49,7 @@ def field(notebook: NotebookPage, name: str) -> Any:
     return notebook.page.locator(f'.wiro-form [data-name="{name}"]')
 
 
-def test_fields_follow_the_kernel_and_survive_that_the_page_is_closed(open_notebook: OpenNotebook) -> None:
+def test_fields_follow_the_kernel_and_survive_that_the_notebook_is_closed(open_notebook: OpenNotebook) -> None:
     cell = (
         WAN
         + """

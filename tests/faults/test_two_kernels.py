@@ -246,7 +246,9 @@ def test_a_run_that_is_being_sent_is_left_to_its_kernel_even_when_the_lease_is_g
     first, second = make_manager(), make_manager()
     run = submit(first, "a slow answer")
     wait_for(run, lambda run: run.state is RunState.SUBMITTING)
-    first.ledger.release(str(first.ledger.get(run.id).lease_owner))
+    owner = owner_of(first, run)
+    assert owner is not None
+    first.ledger.release(owner)
     (seen,) = second.resume()
     assert run.wait(30).state is RunState.SUCCEEDED
     seen.wait(30, check=False)

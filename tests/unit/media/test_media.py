@@ -222,8 +222,6 @@ def test_without_decoders_posters_are_left_out_and_frames_say_what_to_install(
 ) -> None:
     for package in ("av", "PIL"):
         monkeypatch.setitem(sys.modules, package, None)
-    for package in ("av", "PIL"):
-        monkeypatch.setitem(sys.modules, package, None)
     assert decode.make_poster(clip) is None
     assert decode.probe(clip).frames == 8
     with pytest.raises(MissingExtra, match="PyAV") as caught:

@@ -23,6 +23,7 @@ from wiro_nb.presentation.output import Displayable, Output
 from wiro_nb.presentation.run import jpeg_uri
 from wiro_nb.redaction import redact
 from wiro_nb.schema.types import ModelSchema, describe_changes
+from wiro_nb.schema.values import NO_SEED_NOTE
 from wiro_nb.services.catalogue import ModelCard
 
 if TYPE_CHECKING:
@@ -92,8 +93,8 @@ def _notes(schema: ModelSchema, listed: ModelSchema | None) -> list[str]:
     changes = describe_changes(schema, listed) if source.get("kind") == "bundled" and listed is not None else ()
     if changes:
         notes.append(f"The service lists other inputs than this package: {'; '.join(changes)}.")
-    if schema.parameters and not any("seed" in item.id.lower() for item in schema.parameters):
-        notes.append("This model has no seed: a clip cannot be repeated exactly.")
+    if schema.parameters and not any(item.is_seed for item in schema.parameters):
+        notes.append(NO_SEED_NOTE)
     return notes
 
 

@@ -182,9 +182,8 @@ def check_prepared(replay: Replay, prepared: Prepared) -> Replay:
         if is_setting and canonical_json(was) != canonical_json(now) and str(was) != str(now):
             text = f"{name} was sent as {_shown(was)}; the model now takes it as {_shown(now)}"
             drift.append(Drift(name, "value changed", text))
-    if prepared.seed is None:
-        notes.append("the model has no seed: the clip cannot be repeated exactly")
-    elif not prepared.seed.pinned and prepared.seed.parameter not in replay.overridden:
+    seed = prepared.seed
+    if seed is not None and not seed.pinned and seed.parameter not in replay.overridden:
         notes.append("the record holds no seed: a new one is drawn, so the clip will be another")
     return replace(replay, drift=tuple(drift), notes=tuple(notes), prepared=prepared)
 

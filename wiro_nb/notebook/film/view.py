@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from wiro_nb.notebook.widgets.views import FilmStrip
 
 MOST_LETTERS = 20_000
-NOTHING_SENT = "All shots already made. No charge. To run them again: --fresh"
+ALL_MADE = "All shots already made. No charge. To run them again: --fresh"
 
 
 def film_text(film: Film) -> str:
@@ -69,7 +69,7 @@ class FilmView(LiveView[Film]):
 
     def _first_note(self) -> str:
         plan = self.handle.plan
-        return f"{describe_plan(plan, with_time=False)}." if plan.missing else NOTHING_SENT
+        return f"{describe_plan(plan, with_time=False)}." if plan.missing else ALL_MADE
 
     # The static form ---------------------------------------------------------------------------
 

@@ -94,7 +94,7 @@ def start(plan: SweepPlan, options: SubmitOptions, *, yes: bool) -> Sweep:
     return handle
 
 
-NOTHING_SENT = "All clips already made. No charge. To run them again: --fresh"
+ALL_MADE = "All clips already made. No charge. To run them again: --fresh"
 
 
 class SweepView(LiveView[Sweep]):
@@ -107,7 +107,7 @@ class SweepView(LiveView[Sweep]):
     def __init__(self, handle: Sweep) -> None:
         super().__init__(handle, f"sweep-{handle.id}")
         # Without the forecast of work: the grid shows the time left, which counts runs side by side.
-        first = f"{describe_plan(handle.plan, with_time=False)}." if handle.plan.missing else NOTHING_SENT
+        first = f"{describe_plan(handle.plan, with_time=False)}." if handle.plan.missing else ALL_MADE
         self._notes = [first, *handle.plan.notes]
         self._opened_at, self._done_before = time.monotonic(), sum(run.done for run in self.runs)
 

@@ -203,7 +203,7 @@ class _ActiveTask:
         if progress.step and "slow" in self._directives:
             took_s = time.monotonic() - self._reported_at
             await asyncio.sleep(max(took_s * (_SLOW_FACTOR - 1), _SLOW_STEP_S))
-        if progress.step:
+        if progress.step and progress.steps:
             message = _progress_message(progress, time.time() - task.stamps.get("start", task.created))
             self._announce("task_output", message)
         self._reported_at = time.monotonic()

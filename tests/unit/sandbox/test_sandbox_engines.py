@@ -159,6 +159,7 @@ class _OwnMachine:
         await report(Progress("load"))
         await asyncio.sleep(0.05)
         await report(Progress("encode", notes=("a setting was replaced",)))
+        await report(Progress("generate", 1))  # a pipeline that does not say how many steps it takes
         await report(Progress("generate", 1, 2, Preview("data:image/jpeg;base64,anBlZw==", 8, 4)))
         await report(Progress("generate", 2, 2))
         output = job.out_dir / "0.mp4"

@@ -5,7 +5,7 @@
     diffusers     runs open weights on this machine
     videos        forwards to a server with the /v1/videos API
 
-`app` creates them by name. The service handles tasks, states and HTTP; an engine generates files. An engine
+`serve` creates them by name. The service handles tasks, states and HTTP; an engine generates files. An engine
 owns its queue: `run` waits until the engine has capacity, and its first report marks the task as accepted.
 
 While an engine generates it may report previews. The service sends each to the sockets of the task as an event

@@ -121,10 +121,10 @@ class Generator:
     def _generate(self, loaded: LoadedPipeline, call: dict[str, Any], channel: Channel) -> Any:
         """Returns the frames, shape (frames, height, width, 3), 0 to 1."""
         pipe, clock = loaded.pipe, PreviewClock()
-        steps = int(call["arguments"].get("num_inference_steps", 0))
         references = len(call["pictures"].get("reference_images", ()))
 
         def on_step(_: Any, step: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
+            steps = getattr(pipe, "num_timesteps", 0)
             preview = clock.picture(loaded.colours, values["latents"], references)
             channel.report("generate", step + 1, steps, preview)
             if step + 1 == steps:

@@ -5,7 +5,7 @@
 It reads JSON lines from stdin and writes JSON lines to stdout; what libraries print goes to stderr. It ends when
 stdin closes, or with a traceback where torch cannot be loaded.
 
-    in    {"type": "run", "job": 1, "call": {...}, "out": PATH}     see `pool.call_for_worker`
+    in    {"type": "run", "job": 1, "call": {...}, "out": PATH}     see `calls.for_worker`
           {"type": "cancel", "job": 1}
     out   {"type": "ready", "device", "device_name", "memory_bytes", "devices", "versions"}
           {"type": "progress", "job", "phase", "step", "steps", "preview": null | {"image", "width", "height"}}

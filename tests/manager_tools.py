@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from wiro_nb.config import Settings
 from wiro_nb.execution.requests import Origin
 from wiro_nb.execution.run import Run
+from wiro_nb.execution.settings import Settings
 from wiro_nb.io_thread import Completion
 from wiro_nb.ledger.state import Stage
 from wiro_nb.schema.values import Prepared

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from wiro_nb.api import client as client_module
-from wiro_nb.config import Settings
 from wiro_nb.errors import WiroError
 from wiro_nb.execution import download, finalize, run_record
 from wiro_nb.execution.requests import Origin
 from wiro_nb.execution.run import Run
+from wiro_nb.execution.settings import Settings
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.state import RunState
 from wiro_nb.provenance import content_credentials, record

@@ -14,8 +14,8 @@ import pytest
 from tests.unit.api.servers import read_request, response, tcp_server
 from wiro_nb.api.answers import read_task
 from wiro_nb.api.client import WiroClient
-from wiro_nb.config import Settings
 from wiro_nb.execution.download import Downloader
+from wiro_nb.execution.settings import Settings
 from wiro_nb.files import hash_file
 from wiro_nb.ledger.state import RunOutput
 

@@ -22,10 +22,11 @@ import pytest
 
 from tests.faults import chaos_worker
 from tests.manager_tools import QUICK, submit, wait_for, wait_for_stage
-from wiro_nb.config import Settings, ledger_path
+from wiro_nb.config import ledger_path
 from wiro_nb.errors import StreamLost, SubmitUncertain
 from wiro_nb.execution import download, driver, run_record
 from wiro_nb.execution.run import Run
+from wiro_nb.execution.settings import Settings
 from wiro_nb.files import hash_file
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.state import RunState, Stage

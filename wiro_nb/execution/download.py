@@ -19,8 +19,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from wiro_nb.api.answers import Output, Task
-from wiro_nb.config import Settings
 from wiro_nb.errors import DownloadFailed, WiroError
+from wiro_nb.execution.settings import Settings
 from wiro_nb.files import UniqueNames, hash_file, reason_of, safe_name
 from wiro_nb.ledger.state import RunOutput
 from wiro_nb.media import decode

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from wiro_nb.config import Settings
 from wiro_nb.errors import NOTHING_SENT, LedgerError, RunCancelled, StreamLost, UnknownRun, WiroError
 from wiro_nb.execution.run import Run
+from wiro_nb.execution.settings import Settings
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.state import LedgerRow, RunState, Snapshot
 

@@ -21,8 +21,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from wiro_nb.config import ANY_NOTEBOOK, SWEEP_LIMIT_RUNS, SWEEP_LIMIT_USD, Settings, ledger_path
+from wiro_nb.config import ANY_NOTEBOOK, SWEEP_LIMIT_RUNS, SWEEP_LIMIT_USD, ledger_path
 from wiro_nb.errors import InputError, UnknownRun
+from wiro_nb.execution.settings import Settings
 from wiro_nb.ids import SHORT_LENGTH
 
 if TYPE_CHECKING:

@@ -16,11 +16,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 
-from wiro_nb.config import Settings, cache_dir
+from wiro_nb.config import cache_dir
 from wiro_nb.errors import ConfigError, LedgerError, WiroError
 from wiro_nb.execution.driver import Worker
 from wiro_nb.execution.requests import Origin, notebook_dir_of_row, resolve_inputs
 from wiro_nb.execution.run import Run
+from wiro_nb.execution.settings import Settings
 from wiro_nb.execution.state_writer import StateWriter, session_closed_error
 from wiro_nb.files import INPUTS_FOLDER, OUTPUTS_FOLDER
 from wiro_nb.io_thread import IoThread

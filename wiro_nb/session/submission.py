@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from wiro_nb.api.answers import Task
-from wiro_nb.config import Settings, data_dir
+from wiro_nb.config import data_dir
 from wiro_nb.errors import NOTHING_SENT, ConfigError, InputError, NotAccessible, WiroError
 from wiro_nb.execution.requests import Origin, plan_row, store_inputs
 from wiro_nb.execution.run import Run
+from wiro_nb.execution.settings import Settings
 from wiro_nb.execution.submission_recovery import marked_run, may_be_of
 from wiro_nb.files import is_there
 from wiro_nb.ledger.ledger import Ledger

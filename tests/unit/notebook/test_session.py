@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from wiro_nb.config import Settings
+from wiro_nb.execution.settings import Settings
 from wiro_nb.notebook.session import Preferences, Session, current_context
 from wiro_nb.session.manager import Manager
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.manager_tools import WAN, find_made, submit
-from wiro_nb.config import Settings
 from wiro_nb.errors import ConfigError, NotAccessible
+from wiro_nb.execution.settings import Settings
 from wiro_nb.formatting import describe_cost
 from wiro_nb.ledger.state import RunState
 from wiro_nb.presentation.run import run_text

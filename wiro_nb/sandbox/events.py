@@ -18,7 +18,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from wiro_nb.sandbox.faults import UNKNOWN_STATUS, Faults, mistyped, reset_connection
 from wiro_nb.sandbox.store import Store
-from wiro_nb.sandbox.tasks import Task
+from wiro_nb.sandbox.tasks import TERMINAL, Task
 
 Event = dict[str, Any]
 
@@ -40,7 +40,7 @@ class EventBroker:
         if task.token not in self._queues:
             return
         code = int(task.exit_code) if status == "task_postprocess_end" and task.exit_code.isdecimal() else None
-        is_end = status in ("task_postprocess_end", "task_cancel")
+        is_end = status in TERMINAL
         event = {"type": status, "id": str(task.id), "message": message, "result": True}
         event |= {"success": code == 0 if is_end else None, "terminal": is_end, "exitCode": code}
         for queue in self._queues[task.token]:
@@ -120,7 +120,7 @@ class _SocketFaults:
             return []
         self._held.append(event)
         if "shuffle" in self._faults:
-            if len(self._held) < self._faults["shuffle"].number(4) and event["type"] != "task_postprocess_end":
+            if len(self._held) < self._faults["shuffle"].number(4) and event["type"] not in TERMINAL:
                 return []
             self._chance.shuffle(self._held)
         events, self._held = self._held, []

@@ -160,6 +160,16 @@ def test_a_socket_can_be_silent_cut_off_doubled_and_shuffled(caller: Any) -> Non
     assert (sorted(shuffled), shuffled == plain) == (sorted(plain), False)
 
 
+def test_a_shuffled_socket_says_that_a_task_was_cancelled(caller: Any) -> None:
+    made = caller.run("[queue] x")
+    caller.sandbox.set_faults("socket:shuffle=100")
+    with connect(caller.sandbox.socket_url, compression=None, proxy=None) as stream:
+        stream.send(json.dumps({"type": "task_info", "tasktoken": made["socketaccesstoken"]}))
+        assert stream.ping().wait(60)
+        caller.ok("/Task/Cancel", {"taskid": made["taskid"]})
+        assert "task_cancel" in [event["type"] for event in caller.events(stream, "task_cancel")]
+
+
 def test_a_socket_can_say_strange_things(caller: Any) -> None:
     assert any(isinstance(frame, bytes) for frame in socket_events(caller, "socket:binary"))
     assert "task_sandbox_unknown" in types(socket_events(caller, "socket:unknown"))

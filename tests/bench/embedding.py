@@ -107,7 +107,7 @@ def _write_clip(path: Path, size: int, moov_first: bool) -> None:
     """Writes a clip and fills it up to the size inside its media data."""
     make_clip(path, flags="+faststart" if moov_first else "", frames=3)
     with path.open("rb") as file:
-        boxes = list(read_heads(file, path.stat().st_size))
+        boxes = list(read_heads(file))
     raw = path.read_bytes()
     with path.open("wb") as file:
         for box in boxes:

@@ -7,6 +7,7 @@ Specification ("Metadata", "User data atoms").
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -69,14 +70,14 @@ class Box:
         return struct.pack(">I4s", 8 + len(body), self.type) + body
 
 
-def read_heads(file: BinaryIO, size: int) -> Iterator[BoxHead]:
-    """Yields the top-level boxes of a file of `size` bytes in their order, reading only their heads.
+def read_heads(file: BinaryIO) -> Iterator[BoxHead]:
+    """Yields the top-level boxes of a file in their order, reading only their heads.
 
     Raises:
         MediaError: After the whole boxes: the next one reaches past the end of the file or is smaller than its own
             head, or there are more than `MAX_BOXES`.
     """
-    at = 0
+    at, size = 0, file.seek(0, os.SEEK_END)
     for _ in range(MAX_BOXES):
         file.seek(at)
         raw = file.read(16)

@@ -31,13 +31,7 @@ from wiro_nb.media.decode import (
 COPIED, ENCODED = "copied", "encoded again"
 _SAME_LUMA = 3.0
 """Mean difference of luma, of 255, up to which two frames are the same one encoded twice."""
-_OPTIONS = {"movflags": "+faststart+use_metadata_tags"}
-# One thread and no CPU-specific code paths: the bytes are the same on every run and every machine of one build.
-_ENCODING = {
-    "preset": "faster",
-    "crf": "18",
-    "x264-params": "cpu-independent=1:threads=1:lookahead-threads=1:sliced-threads=0",
-}
+_CRF = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,11 +232,9 @@ def write_join(
     Raises:
         OSError: It cannot be written. InputError: A clip cannot be decoded.
     """
-    import av
-
     work = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        with av.open(str(work), "w", format="mp4", options=_OPTIONS) as container:
+        with create_mp4(work) as container:
             video = _add_video(plan, container)
             sound: Iterator[list[Any]] = iter(())
             if audio is not None or any(part.clip.has_sound for part in plan.parts):
@@ -265,14 +257,41 @@ def write_join(
         work.unlink(missing_ok=True)
 
 
+def create_mp4(path: Path) -> Any:
+    """Returns PyAV's container of a new MP4, which keeps metadata keys of any name."""
+    import av
+
+    return av.open(str(path), "w", format="mp4", options={"movflags": "+faststart+use_metadata_tags"})
+
+
+def add_h264(
+    container: Any, width: int, height: int, rate: int | Fraction, *, crf: int, params: Sequence[str] = ()
+) -> Any:
+    """Adds an H.264 stream to a container, whose bytes are the same on every run and every machine of one build.
+
+    Args:
+        container: From `create_mp4`.
+        width: Pixels, even.
+        height: Pixels, even.
+        rate: Frames a second.
+        crf: x264's; lower is better and larger.
+        params: Further parameters of x264.
+    """
+    # One thread and no CPU-specific code paths.
+    fixed = ("cpu-independent=1", "threads=1", "lookahead-threads=1", "sliced-threads=0")
+    options = {"preset": "faster", "crf": str(crf), "x264-params": ":".join((*fixed, *params))}
+    stream = container.add_stream("libx264", rate=rate, options=options)
+    stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+    stream.thread_count = 1
+    return stream
+
+
 def _add_video(plan: JoinPlan, container: Any) -> Any:
     with open_media(plan.parts[0].clip.path) as first:
         source = first.streams.video[0]
         if plan.method == COPIED:
             return container.add_stream_from_template(source)
-        stream = container.add_stream("libx264", rate=plan.fps, options=_ENCODING)
-        stream.width, stream.height, stream.pix_fmt = plan.width, plan.height, "yuv420p"
-        stream.thread_count = 1
+        stream = add_h264(container, plan.width, plan.height, plan.fps, crf=_CRF)
         for name in ("color_range", "color_primaries", "color_trc", "colorspace"):  # as the first clip says it
             setattr(stream.codec_context, name, getattr(source.codec_context, name))
         return stream

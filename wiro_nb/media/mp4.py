@@ -8,7 +8,6 @@ atoms".
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -59,7 +58,7 @@ def probe_mp4(path: Path) -> MediaInfo | None:
         OSError: It cannot be read.
     """
     with path.open("rb") as file:
-        moov = _read_moov(file, path.stat().st_size)[1]
+        moov = _read_moov(file)[1]
     for track in moov.all(b"trak"):
         if _has_handler(track.find(b"mdia"), b"vide"):
             try:
@@ -79,7 +78,7 @@ def read_tags(path: Path) -> list[tuple[str, str]]:
         OSError: It cannot be read.
     """
     with path.open("rb") as file:
-        heads, moov = _read_moov(file, path.stat().st_size, may_be_cut=True)
+        heads, moov = _read_moov(file, may_be_cut=True)
         tags = [(tag.name, tag.text) for tag in _read_tags(moov) if tag.text]
         own = next((head for head in reversed(heads) if _is_own_box(file, head)), None)
         if own is not None:
@@ -107,7 +106,7 @@ def copy_with_texts(source: BinaryIO, target: BinaryIO, text: str, xmp: str, par
     Raises:
         MediaError: The file is cut or not an MP4.
     """
-    heads, moov = _read_moov(source, source.seek(0, os.SEEK_END))
+    heads, moov = _read_moov(source)
     while _is_own_box(source, heads[-1]) or _is_own_xmp(source, heads[-1]):
         heads.pop()
     is_plain = all(head.type in _PLAIN_BOXES and not _is_own_box(source, head) for head in heads)
@@ -130,10 +129,9 @@ def has_credentials(file: BinaryIO) -> bool:
     Raises:
         MediaError: There is none up to the place where the file is damaged.
     """
-    size = file.seek(0, os.SEEK_END)
     return any(
         head.type == b"jumb" or (head.type == b"uuid" and content_starts_with(file, head, C2PA_BOX))
-        for head in read_heads(file, size)
+        for head in read_heads(file)
     )
 
 
@@ -143,17 +141,17 @@ def read_media(file: BinaryIO) -> Iterator[bytes]:
     Raises:
         MediaError: The file is cut or not an MP4.
     """
-    for head in read_heads(file, file.seek(0, os.SEEK_END)):
+    for head in read_heads(file):
         if head.type == b"mdat":
             yield from _read_range(file, head.start + head.head_bytes, head.size - head.head_bytes)
 
 
-def _read_moov(file: BinaryIO, size: int, *, may_be_cut: bool = False) -> tuple[list[BoxHead], Box]:
+def _read_moov(file: BinaryIO, *, may_be_cut: bool = False) -> tuple[list[BoxHead], Box]:
     """Returns the top-level boxes and the `moov`; with `may_be_cut` also where the file breaks off behind it."""
     heads: list[BoxHead] = []
     problem = MediaError("it has no single moov box, so it is not a whole MP4")
     try:
-        for head in read_heads(file, size):
+        for head in read_heads(file):
             heads.append(head)
     except MediaError as error:
         if not may_be_cut:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from wiro_nb.media import decode
+from wiro_nb.media.join import add_h264, create_mp4
 from wiro_nb.sandbox.engines import EngineError
 
 FloatImage = NDArray[np.floating[Any]]
@@ -20,11 +21,7 @@ FloatImage = NDArray[np.floating[Any]]
 _NO_PICTURE = "The input file {} cannot be read as an image; give a PNG, JPEG or WebP file, or a clip."
 _MAX_PIXELS = 80_000_000
 _UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning)
-# One thread and no CPU-specific code paths: the bytes are the same on every run and every machine of one build.
-_X264 = (
-    "cpu-independent=1:threads=1:lookahead-threads=1:sliced-threads=0:"
-    "colorprim=bt709:transfer=bt709:colormatrix=bt709:range=tv"
-)
+_COLOURS = ("colorprim=bt709", "transfer=bt709", "colormatrix=bt709", "range=tv")
 
 
 def read_picture(path: Path) -> Image.Image:
@@ -64,14 +61,9 @@ class Mp4Writer:
 
     def __init__(self, path: Path, width: int, height: int, fps: int, comment: str, crf: int = 24) -> None:
         self._path = path
-        options = {"movflags": "+faststart+use_metadata_tags"}
-        self._container = av.open(str(path), "w", format="mp4", options=options)
+        self._container = create_mp4(path)
         self._container.metadata["comment"] = comment
-        encoding = {"preset": "faster", "crf": str(crf), "x264-params": _X264}
-        self._stream = self._container.add_stream("libx264", rate=fps, options=encoding)
-        self._stream.width, self._stream.height = width, height
-        self._stream.pix_fmt = "yuv420p"
-        self._stream.thread_count = 1
+        self._stream = add_h264(self._container, width, height, fps, crf=crf, params=_COLOURS)
         self._dither = _make_dither(width, height)
         self._planes = np.empty((height * 3 // 2, width), np.uint8)
         self._count = 0

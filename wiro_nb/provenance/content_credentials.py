@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 from wiro_nb.files import hash_file, replace_file
 from wiro_nb.media import MediaError
-from wiro_nb.provenance.embed import Embedded, embed_record, format_of
+from wiro_nb.media.decode import sniff_file
+from wiro_nb.provenance.embed import FORMATS, Embedded, embed_record, format_of
 from wiro_nb.provenance.made_by import describe_maker, source_type
 from wiro_nb.provenance.record import own_version
 
@@ -21,7 +22,6 @@ CERTIFICATE, KEY = "WIRO_SIGN_CERTIFICATE", "WIRO_SIGN_KEY"
 RECORD_ASSERTION = "com.wiro_nb.record"
 _INSTALL = 'pip install "wiro_nb[c2pa]"'
 _MAX_NAME = 80
-_SIGNED_TYPES = {".mp4": "video/mp4", ".mov": "video/quicktime", ".png": "image/png"}
 _ALGORITHMS = {"secp256r1": b"es256", "secp384r1": b"es384", "secp521r1": b"es512"}
 _PARENT = {"title": "as the service sent it", "relationship": "parentOf", "instance_id": "wiro:original"}
 _OFFLINE = {"verify": {"remote_manifest_fetch": False, "ocsp_fetch": False}}
@@ -81,7 +81,8 @@ def _read_manifest(path: Path) -> tuple[str, dict[str, Any]]:
     with (
         c2pa.Settings.from_dict(_OFFLINE) as settings,
         c2pa.Context(settings=settings) as context,
-        c2pa.Reader(str(path), context=context) as reader,
+        path.open("rb") as file,
+        c2pa.Reader(sniff_file(path), file, context=context) as reader,
     ):
         manifest = reader.get_active_manifest()
         return str(reader.get_validation_state()), manifest if isinstance(manifest, dict) else {}
@@ -107,11 +108,13 @@ def embed_and_sign(path: Path, record: Mapping[str, Any], *, components: Sequenc
         As `embed_record`, with the hash of the signed file, or with the reason why it was not signed.
     """
     chosen = [os.environ.get(name, "").strip() for name in (CERTIFICATE, KEY)]
-    content_type = _SIGNED_TYPES.get(path.suffix.lower())
-    if not any(chosen) or content_type is None:
+    if not any(chosen):
         return embed_record(path, record)
     embedded: Embedded | None = None
     try:
+        content_type = sniff_file(path)
+        if content_type not in FORMATS:
+            return embed_record(path, record)
         import c2pa
 
         with (
@@ -125,7 +128,7 @@ def embed_and_sign(path: Path, record: Mapping[str, Any], *, components: Sequenc
             for part in components:
                 named = {"title": part.name, "relationship": "componentOf"}
                 with part.open("rb") as clip:
-                    builder.add_ingredient(named, _SIGNED_TYPES.get(part.suffix.lower(), "video/mp4"), clip)
+                    builder.add_ingredient(named, sniff_file(part), clip)
             embedded = embed_record(path, record)
             with path.open("rb") as unsigned:
                 replace_file(path, lambda target: builder.sign(signer, content_type, unsigned, target))

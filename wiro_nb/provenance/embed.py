@@ -27,7 +27,7 @@ from wiro_nb.media.decode import sniff_file
 from wiro_nb.provenance.made_by import parameters_text, read_settings, xmp_packet
 from wiro_nb.provenance.record import check_record, parse_object
 
-_FORMATS = {"image/png": png, **dict.fromkeys(("video/mp4", "video/quicktime", "audio/mp4"), mp4)}
+FORMATS = {"image/png": png, **dict.fromkeys(("video/mp4", "video/quicktime", "audio/mp4"), mp4)}
 """By media type, the module with `copy_with_texts`, `read_tags`, `read_media` and `has_credentials`."""
 
 
@@ -165,4 +165,4 @@ def _read_tags(path: Path) -> list[tuple[str, str]]:
 
 def format_of(path: Path) -> ModuleType | None:
     """Returns the module that reads and writes the texts of files of this type; None for other types."""
-    return _FORMATS.get(sniff_file(path))
+    return FORMATS.get(sniff_file(path))

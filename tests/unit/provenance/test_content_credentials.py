@@ -14,9 +14,9 @@ from tests.unit.provenance.test_hostile_files import box
 from tests.unit.provenance.test_other_tools import make_picture
 from tests.unit.provenance.test_record import make_record
 from wiro_nb.files import hash_file
+from wiro_nb.media.decode import sniff_file
 from wiro_nb.media.mp4 import C2PA_BOX
 from wiro_nb.provenance.content_credentials import (
-    _SIGNED_TYPES,
     CERTIFICATE,
     KEY,
     RECORD_ASSERTION,
@@ -120,7 +120,7 @@ def identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, str(tmp_path / f"{name}.pem"))
 
 
-@pytest.mark.parametrize("kind", ["mp4", "mov", "png", "signed mp4", "signed png"])
+@pytest.mark.parametrize("kind", ["mp4", "mov", "m4v", "png", "signed mp4", "signed png"])
 @pytest.mark.parametrize("service", ["cloud", "sandbox"])
 def test_a_file_is_signed_with_its_record_and_its_parent(
     tmp_path: Path, identity: None, kind: str, service: str
@@ -133,7 +133,7 @@ def test_a_file_is_signed_with_its_record_and_its_parent(
     else:
         make_clip(path)
     if kind.startswith("signed"):
-        path.write_bytes(sign_clip(path, tmp_path / "signed", media_type=_SIGNED_TYPES[path.suffix]).read_bytes())
+        path.write_bytes(sign_clip(path, tmp_path / "signed", media_type=sniff_file(path)).read_bytes())
     media = hash_media(path)
     record = make_record(service={"name": service, "base_url": "https://a.example"})
     embedded = embed_and_sign(path, record)
@@ -167,12 +167,14 @@ def test_the_clips_of_a_film_are_its_components(tmp_path: Path, identity: None) 
     path, own = make_clip(tmp_path / "film.mp4"), make_clip(tmp_path / "a.mp4")
     foreign = make_clip(tmp_path / "b.mp4")
     foreign.write_bytes(sign_clip(foreign, tmp_path / "signed", media_type="video/mp4").read_bytes())
-    assert embed_and_sign(path, make_record(), components=[own, foreign]).unsigned == ""
+    other = make_clip(tmp_path / "c.webm", codec="libvpx")
+    assert embed_and_sign(path, make_record(), components=[own, foreign, other]).unsigned == ""
     with c2pa.Reader(str(path)) as reader:
         assert reader.get_validation_state() == "Valid"
         ingredients = reader.get_active_manifest()["ingredients"]
     named = [(item["title"], item["relationship"], "active_manifest" in item) for item in ingredients]
-    assert named[1:] == [("a.mp4", "componentOf", False), ("b.mp4", "componentOf", True)]
+    parts = {"a.mp4": False, "b.mp4": True, "c.webm": False}
+    assert named[1:] == [(name, "componentOf", is_signed) for name, is_signed in parts.items()]
 
 
 @pytest.mark.parametrize("content", [b"", b"no key", None])

@@ -32,9 +32,7 @@ ALGORITHMIC = f"{_VOCABULARY}algorithmicMedia"
 _NEGATIVE = "Negative prompt:"
 _PAIR = re.compile(r'(?:^|,)([^:,]+):\s*("(?:\\.|[^\\"])*"(?=,|$)|[^,]*)')
 """`name: value` or `name: "quoted, value"`, between commas."""
-_NAMES = {"Seed": "seed", "Steps": "steps", "Size": "size", "CFG scale": "guidance"}
-_SAMPLER_NAMES = {"seed": "seed", "noise_seed": "seed", "steps": "steps", "cfg": "guidance"}
-INPUT_NAMES = {
+_INPUT_NAMES = {
     "prompt": ("prompt",),
     "negative_prompt": ("negativeprompt",),
     "seed": ("seed", "noiseseed"),
@@ -44,7 +42,9 @@ INPUT_NAMES = {
     "width": ("width",),
     "height": ("height",),
 }
-"""By our name of a setting, how models call it, in lower case without separators; the best first."""
+"""By our name of a setting, how models and programs call it, in lower case without separators; the best first."""
+_OUR_NAMES = {theirs: ours for ours, names in _INPUT_NAMES.items() for theirs in names}
+_SAMPLER_LINKS = {"positive", "negative", "latent_image"}
 _Graph = dict[str, dict[str, Any]]
 
 
@@ -150,12 +150,12 @@ def match_inputs(settings: Mapping[str, Any], choices: Mapping[str, Sequence[str
         settings: By our names, from `read_settings`.
         choices: By the id of each input the values it has to choose from; none for a free one.
     """
-    ids = {plain_name(name): name for name in choices}
+    ids = {_plain(name): name for name in choices}
     width, _, height = str(settings.get("size") or "").partition("x")
     sizes = {"width": width, "height": height} if width.isdecimal() and height.isdecimal() else {}
     matched: dict[str, Any] = {}
     for ours, value in {**settings, **sizes}.items():
-        name = next((ids[item] for item in INPUT_NAMES.get(ours, ()) if item in ids), None)
+        name = next((ids[item] for item in _INPUT_NAMES.get(ours, ()) if item in ids), None)
         if name is None:
             continue
         fitting = {str(value), str(value).replace("x", "*")} if ours == "size" else {str(value)}
@@ -165,17 +165,17 @@ def match_inputs(settings: Mapping[str, Any], choices: Mapping[str, Sequence[str
     return matched
 
 
-def plain_name(name: str) -> str:
+def _plain(name: str) -> str:
     """Returns a setting's name in lower case without separators."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def parameters_text(record: Mapping[str, Any]) -> str:
     """Returns the settings as A1111 writes them and galleries read them; "" for a model without steps."""
-    values = {plain_name(name): value for name, value in record["parameters"].items()}
+    values = {_plain(name): value for name, value in record["parameters"].items()}
 
     def find(name: str) -> Any:
-        return next((values[item] for item in INPUT_NAMES[name] if values.get(item) not in (None, "")), None)
+        return next((values[item] for item in _INPUT_NAMES[name] if values.get(item) not in (None, "")), None)
 
     if not str(find("steps") or "").isdecimal():
         return ""
@@ -208,12 +208,16 @@ def _read_parameters(text: str) -> dict[str, Any] | None:
     prompt, _, negative = prompts.partition(f"\n{_NEGATIVE}")
     if prompt.startswith(_NEGATIVE):
         prompt, negative = "", prompt.removeprefix(_NEGATIVE)
-    pairs = ((name.strip(), value.strip()) for name, value in _PAIR.findall(last))
-    other = {name: value[1:-1] if re.fullmatch('".*"', value) else value for name, value in pairs}
-    found = {ours: _number(other.pop(theirs)) for theirs, ours in _NAMES.items() if theirs in other}
-    if not isinstance(found["steps"], int):
+    named: dict[str, Any] = {"prompt": prompt.strip(), "negative_prompt": negative.strip()}
+    other = {}
+    for name, value in ((name.strip(), value.strip()) for name, value in _PAIR.findall(last)):
+        text = value[1:-1] if re.fullmatch('".*"', value) else value
+        if ours := _OUR_NAMES.get(_plain(name)):
+            named.setdefault(ours, _number(text))
+        else:
+            other[name] = text
+    if not isinstance(named["steps"], int):
         return None
-    named = {"prompt": prompt.strip(), "negative_prompt": negative.strip(), **found}
     settings = {name: value for name, value in named.items() if value != ""}
     written_by = "wiro_nb" if other.get("Version", "").startswith("wiro_nb") else "A1111"
     return {"written_by": written_by, "settings": settings, "other": other}
@@ -239,7 +243,7 @@ def _read_graph(content: dict[str, Any]) -> _Graph:
 
 def _name_inputs(graph: _Graph) -> dict[str, Any]:
     """Returns the settings on which all samplers agree."""
-    inputs = [node["inputs"] for node in graph.values() if {"positive", "negative"} <= node["inputs"].keys()]
+    inputs = [node["inputs"] for node in graph.values() if node["inputs"].keys() >= _SAMPLER_LINKS]
     named = [dict(_name_sampler(graph, item)) for item in inputs]
     first = named[0].items() if named else ()
     return {name: value for name, value in first if all(other.get(name) == value for other in named)}
@@ -251,10 +255,11 @@ def _name_sampler(graph: _Graph, inputs: dict[str, Any]) -> Iterator[tuple[str, 
         text = node.get("inputs", {}).get("text")
         if node.get("class_type") == "CLIPTextEncode" and isinstance(text, str):
             yield ours, text
-    for theirs, ours in _SAMPLER_NAMES.items():
-        if theirs in inputs and _is_number(inputs[theirs]):
-            yield ours, inputs[theirs]
-    latent = _follow(graph, inputs.get("latent_image")).get("inputs", {})
+    for theirs, value in inputs.items():
+        name = _OUR_NAMES.get(_plain(theirs))
+        if name and _is_number(value):
+            yield name, value
+    latent = _follow(graph, inputs["latent_image"]).get("inputs", {})
     if _is_number(latent.get("width")) and _is_number(latent.get("height")):
         yield "size", f"{latent['width']}x{latent['height']}"
 

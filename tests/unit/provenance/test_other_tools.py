@@ -104,6 +104,16 @@ def test_what_two_samplers_do_not_agree_on_is_not_named() -> None:
     assert (found["other"]["3 KSampler.steps"], found["other"]["8 KSamplerAdvanced.steps"]) == (30, 8)
 
 
+def test_a_node_between_prompt_and_sampler_is_no_sampler() -> None:
+    """As in ComfyUI's graphs for Wan from a picture."""
+    inputs = {"positive": ["6", 0], "negative": ["7", 0], "width": 832, "height": 480, "length": 81}
+    sampler = {"class_type": "KSampler", "inputs": {**GRAPH["3"]["inputs"], "latent_image": ["9", 2]}}
+    graph = {**GRAPH, "3": sampler, "9": {"class_type": "WanImageToVideo", "inputs": inputs}}
+    found = read_settings([("prompt", json.dumps(graph))])
+    assert found is not None
+    assert found["settings"] == {**COMFY, "size": "832x480"}
+
+
 @pytest.mark.parametrize("text", ["", "hello", "Steps: many", '{"prompt": 3}', "[]", '{"3": {"class_type": 1}}'])
 @pytest.mark.parametrize("name", ["comment", "parameters", "prompt"])
 def test_other_texts_are_no_settings(name: str, text: str) -> None:

@@ -104,6 +104,17 @@ def test_the_seed_can_be_thrown_and_unpinned(static_page: StaticPage) -> None:
     expect(seed).to_contain_text("New one each run")
 
 
+def test_the_seed_is_thrown_within_the_bounds_of_its_input(static_page: StaticPage) -> None:
+    small = Parameter(id="seed", type="number", label="Seed", min="10", max="12")
+    form = ModelForm(ModelSchema("a/b", "a/b", "B", parameters=(small,)), on_run=print)
+    dice = field(show(static_page, form), "seed").get_by_role("button", name="Random seed")
+    for _ in range(5):
+        dice.click()
+    thrown = static_page.saved(form["seed"], "value")
+    assert thrown
+    assert set(thrown) <= {10, 11, 12}
+
+
 def test_a_long_list_is_searched_by_keyboard_and_words_go_to_the_prompt(
     static_page: StaticPage,
 ) -> None:

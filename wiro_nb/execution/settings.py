@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
+from wiro_nb.files import OUTPUTS_FOLDER
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -36,7 +38,7 @@ class Settings:
             `WIRO_LOCAL_PYTHON`, else for this one.
     """
 
-    out_dir: str = "wiro_outputs"
+    out_dir: str = OUTPUTS_FOLDER
     embed_record: bool = True
     max_download_bytes: int = 2_000_000_000
     max_cost_usd: Decimal | None = None

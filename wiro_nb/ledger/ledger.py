@@ -15,6 +15,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from wiro_nb.config import ledger_path
 from wiro_nb.errors import NOTHING_SENT, LedgerError
+from wiro_nb.files import OUTPUTS_FOLDER
 from wiro_nb.ledger import budget, queries, recovery, reuse, rows, writes
 from wiro_nb.ledger.database import Database
 
@@ -103,7 +104,7 @@ class Ledger(Database):
         yield from map(rows.export_line, self.list(limit=None))
 
 
-def open_ledger(out_dir: str = "wiro_outputs") -> Ledger:
+def open_ledger(out_dir: str = OUTPUTS_FOLDER) -> Ledger:
     """Opens this user's ledger; a damaged or lost one is replaced, from itself and from the runs' folders.
 
     Args:

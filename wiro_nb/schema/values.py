@@ -178,7 +178,7 @@ class _Draft:
         """
         wanted = parameter.default if value is None else value
         pinned = not _means_random(parameter, wanted)
-        sent = coerce(parameter, wanted if pinned else _draw(parameter))
+        sent = coerce(parameter, wanted if pinned else draw_seed(parameter))
         self.parameters[parameter.id] = sent
         self.seed = Seed(parameter.id, str(sent), pinned)
 
@@ -224,8 +224,8 @@ def _means_random(parameter: Parameter, value: object) -> bool:
     return number is not None and (number == -1 or (named is not None and number == int(named[1])))
 
 
-def _draw(parameter: Parameter) -> int:
-    """Draws a seed within the input's bounds, from the system's randomness."""
+def draw_seed(parameter: Parameter) -> int:
+    """Returns a new seed within the input's bounds, from the system's randomness."""
     low = max(1, int(as_decimal(parameter.min) or 1))
     high = min(LARGEST_DRAWN_SEED, int(as_decimal(parameter.max) or LARGEST_DRAWN_SEED))
     return low + secrets.randbelow(high - low + 1) if high >= low else low

@@ -167,6 +167,16 @@ def test_a_seed_that_is_not_pinned_is_drawn_at_each_run() -> None:
     assert form.values["seed"] == drawn[1], "the seed used can be read"
 
 
+def test_a_seed_is_drawn_within_the_bounds_of_its_input() -> None:
+    small = Parameter(id="seed", type="number", label="Seed", default="", min="10", max="12")
+    schema = ModelSchema("a/b", "a/b", "B", parameters=(small,))
+    runs: list[dict[str, Any]] = []
+    form = ModelForm(schema, on_run=runs.append)
+    for _ in range(60):
+        form.run()
+    assert {run["seed"] for run in runs} == {10, 11, 12}, "every one fits, so every press of Run starts a run"
+
+
 def test_an_error_of_the_run_is_said_under_the_button(messages: list[Any]) -> None:
     schema = find_bundled(WAN)
     assert schema is not None

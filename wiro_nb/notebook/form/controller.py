@@ -12,6 +12,7 @@ from wiro_nb.config import SANDBOX
 from wiro_nb.errors import BadRecord, BudgetExceeded, WiroError
 from wiro_nb.execution.requests import read_run_text, resolve_inputs
 from wiro_nb.execution.run import Run
+from wiro_nb.files import INPUTS_FOLDER
 from wiro_nb.formatting import format_budget, format_estimate, format_usd, format_when, shorten
 from wiro_nb.ledger.state import RunState
 from wiro_nb.notebook.bridge import FormResults, bridge
@@ -122,7 +123,7 @@ class NotebookForm(ModelForm):
             badge=manager.choice.name,
             values=values,
             folder=context.folder,
-            upload_dir=context.folder / session.preferences.out_dir / ".inputs",
+            upload_dir=context.folder / session.preferences.out_dir / INPUTS_FOLDER,
             sources=RunSources(schema, context),
         )
         open_views.append(self)

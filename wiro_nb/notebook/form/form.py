@@ -26,7 +26,7 @@ from wiro_nb.presentation.output import Output
 from wiro_nb.redaction import redact
 from wiro_nb.schema.coerce import Problem
 from wiro_nb.schema.types import ModelSchema
-from wiro_nb.schema.values import check
+from wiro_nb.schema.values import check, draw_seed
 
 if TYPE_CHECKING:
     from wiro_nb.notebook.form.controller import RunSources
@@ -169,9 +169,10 @@ class ModelForm(OutputWidget):
         Raises:
             WiroError: As `on_run` raises it.
         """
-        for field in self.fields.values():
+        for parameter in self._schema.parameters:
+            field = self.fields[parameter.id]
             if isinstance(field, SeedField) and (not field.pinned or field.value == ""):
-                field.draw()
+                field.value = draw_seed(parameter)
         self._tried = True
         self._refresh()
         if self.problems:

@@ -31,7 +31,6 @@ _ADVANCED = re.compile(
     r"negative|private|solver|sampler|scheduler|shift|callback|webhook|safety|speed.?mode|quality|format|debug|eta$|token",
     re.IGNORECASE,
 )
-_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _PIXELS = re.compile(r"(\d{2,5})\s?[*x×]\s?(\d{2,5})")
 _UNITS = {"width": "px", "height": "px", "duration": "s", "seconds": "s"}
 
@@ -204,7 +203,7 @@ def _open_plan(plans: list[FieldPlan]) -> FieldPlan:
 
 
 def _kind(parameter: Parameter) -> str:
-    default, options, of_type = parameter.default, parameter.options, parameter.type
+    options, of_type = parameter.options, parameter.type
     has_bounds = parameter.min is not None and parameter.max is not None
     kinds = (
         ("files", parameter.is_file),
@@ -216,10 +215,8 @@ def _kind(parameter: Parameter) -> str:
         ("search", len(options) >= SEARCH_FROM),
         ("select", options),
         ("range", of_type == "range" and has_bounds),
-        ("number", parameter.kind == "number"),
+        ("number", parameter.takes_number),
         ("textarea", of_type == "textarea"),
-        # Some models type their numbers as text; a number as default gives them away.
-        ("number", of_type == "text" and isinstance(default, str) and _NUMBER.fullmatch(default.strip())),
     )
     return next((kind for kind, fits in kinds if fits), "text")
 

@@ -184,10 +184,12 @@ function searchControl({ plan, model, id, count, countText }) {
 }
 
 function seedControl(context) {
-  const { model, hint } = context;
+  const { plan, model, hint } = context;
   const typed = numberControl(context);
+  const low = Math.max(1, Number(plan.min ?? 1));
+  const high = Math.max(low, Math.min(2147483647, Number(plan.max ?? 2147483647)));
   const dice = button("Random seed", { icon: "dice", kind: "wiro-btn-icon", onClick: () => {
-    typed.save(1 + (crypto.getRandomValues(new Uint32Array(1))[0] % 2147483646));
+    typed.save(low + (crypto.getRandomValues(new Uint32Array(1))[0] % (high - low + 1)));
     typed.flush();
   } });
   const pin = button("Pin this seed", { icon: "pin", kind: "wiro-btn-icon", onClick: () => put(model, "pinned", !model.get("pinned")) });

@@ -14,7 +14,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-import random
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
@@ -23,7 +22,7 @@ from typing import IO, TYPE_CHECKING, Any
 import traitlets
 
 from wiro_nb.errors import WiroError
-from wiro_nb.files import complete_path, safe_name
+from wiro_nb.files import INPUTS_FOLDER, OUTPUTS_FOLDER, complete_path, safe_name
 from wiro_nb.media.decode import make_poster
 from wiro_nb.notebook.widgets import OwnWidget
 from wiro_nb.presentation.run import jpeg_uri
@@ -32,9 +31,6 @@ from wiro_nb.schema.files import MAX_FILE_BYTES, accepted_types, is_url, open_fi
 if TYPE_CHECKING:
     from wiro_nb.notebook.form.controller import RunSources
     from wiro_nb.notebook.form.layout import FieldPlan
-
-_random = random.SystemRandom()
-_HIGHEST_SEED = 2**31 - 1
 
 
 class FieldValue(traitlets.TraitType[Any, Any]):
@@ -80,12 +76,6 @@ class SeedField(Field):
     """A seed with a pin: pinned, every run uses it; not pinned, each run draws a new one."""
 
     pinned = traitlets.Bool(True, help="False: a new seed is drawn for each run.").tag(sync=True)
-
-    def draw(self) -> int:
-        """Puts a new random seed into the field and returns it."""
-        seed = _random.randint(1, _HIGHEST_SEED)
-        self.value = seed
-        return seed
 
 
 class FlagField(Field):
@@ -169,7 +159,7 @@ class FileField(Field):
             sources: Finds earlier runs; None: only files and URLs are taken.
             traits: `name`, `value`, `multiple` and other traits.
         """
-        self._upload_dir = upload_dir or Path("wiro_outputs") / ".inputs" / "uploads"
+        self._upload_dir = upload_dir or Path(OUTPUTS_FOLDER, INPUTS_FOLDER, "uploads")
         self._uploads: dict[str, _Upload] = {}
         self._facts: dict[str, dict[str, Any]] = {}
         self._sources = sources

@@ -62,7 +62,7 @@ def test_a_tutorial_run_again_from_the_top_sends_nothing_and_is_billed_nothing(
     again = execute(nbformat.read(TUTORIALS / name, as_version=4))
     assert sent(service) == runs
     assert service.audit()["balance_usd"] == balance
-    assert "at no cost" in "\n".join(text_of(cell) for cell in again.cells if cell.cell_type == "code")
+    assert "No charge" in "\n".join(text_of(cell) for cell in again.cells if cell.cell_type == "code")
 
 
 def test_a_sweep_leaves_table_sheet_and_every_record_in_the_notebook(

@@ -53,7 +53,7 @@ def test_running_a_notebook_again_pays_nothing_and_says_so(execute: Execute, ker
     first = last_output(execute(notebook(CELL)))
     again = last_output(execute(notebook(CELL)))
     assert again["metadata"]["wiro"] == first["metadata"]["wiro"]
-    assert "shown at no cost" in again["data"]["text/plain"]
+    assert "No charge" in again["data"]["text/plain"]
     fresh = last_output(execute(notebook(CELL.replace("seed=7", "seed=7 --fresh"))))
     assert fresh["metadata"]["wiro"]["run_id"] != first["metadata"]["wiro"]["run_id"]
 
@@ -65,7 +65,7 @@ def test_a_copied_notebook_shows_what_its_file_already_has(execute: Execute, ker
     named = f"import os\nos.environ['WIRO_NOTEBOOK'] = {str(copy)!r}"
     again = last_output(execute(notebook(named, CELL)))
     assert again["metadata"]["wiro"] == last_output(made)["metadata"]["wiro"]
-    assert "shown at no cost" in again["data"]["text/plain"]
+    assert "No charge" in again["data"]["text/plain"]
 
 
 def test_a_clip_that_is_gone_comes_back_when_the_notebook_runs_again(execute: Execute, kernel_env: Path) -> None:
@@ -75,7 +75,7 @@ def test_a_clip_that_is_gone_comes_back_when_the_notebook_runs_again(execute: Ex
     record = again["metadata"]["wiro"]
     assert record["run_id"] == first["metadata"]["wiro"]["run_id"]
     assert (kernel_env / record["outputs"][0]["path"]).stat().st_size > 0
-    assert "shown at no cost" in again["data"]["text/plain"]
+    assert "No charge" in again["data"]["text/plain"]
 
 
 def test_a_failed_run_stops_the_notebook_with_one_short_error(execute: Execute, kernel_env: Path) -> None:

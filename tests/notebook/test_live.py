@@ -45,7 +45,7 @@ def test_a_card_keeps_its_buttons_until_a_page_says_that_it_has_no_document(
     assert "<video " in ended["data"]["text/html"]
     again = loaded.run(cell).shown[0]
     assert WIDGET_VIEW in again["data"], "a run that is shown again has its buttons too"
-    assert "Already made here" in again["data"]["text/html"]
+    assert "Already made as run" in again["data"]["text/html"]
 
     (bridge,) = (
         message["content"]["comm_id"]

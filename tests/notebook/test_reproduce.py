@@ -82,7 +82,7 @@ def test_a_cell_that_makes_a_run_again_pays_once(kernel: LiveKernel) -> None:
     assert kernel.run(line).status == "ok"
     kernel.run("one = again")
     second = kernel.run(line)
-    assert "shown at no cost" in second.text
+    assert "No charge" in second.text
     assert kernel.run("print(again.id == one.id, one.id != clip.id)").text.strip() == "True True"
     kernel.run(f"{line} --fresh")
     kernel.run("import wiro_nb\ntwo = [wiro_nb.rerun(clip, wait=True) for _ in range(2)]")

@@ -108,8 +108,7 @@ def login(arguments: argparse.Namespace) -> None:
     secret = _read_secret("API secret (Enter if the project has none): ")
     services = open_manager(arguments).services
     place = services.login(key, secret or None, name=arguments.name, base_url=arguments.base_url)
-    where = "system's keyring" if place == "keyring" else "data folder of wiro_nb, readable by you alone"
-    say(f"The key works and is kept in the {where}. To use it: --service {arguments.name}")
+    say(f"The key works and is kept in the {place}. To use it: --service {arguments.name}")
 
 
 def logout(arguments: argparse.Namespace) -> None:

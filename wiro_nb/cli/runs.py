@@ -72,15 +72,10 @@ def submit(manager: Manager, batch: Batch, arguments: argparse.Namespace) -> Run
         say(f"{prepared.schema.slug} on {manager.service_name}: {price}")
     (submission,) = manager.submit_many(batch, max_cost_usd=limit, out_dir=arguments.out)
     run = submission.run
-    if submission.is_new:
-        return run
     if run.state is RunState.SUCCEEDED:
         _download_missing(run)
-        say(f"Already made as run {run.short_id}. No charge. To run it again: --fresh")
-    elif run.state is RunState.UNCERTAIN:
-        say(f"Sent before as run {run.short_id} without an answer: the service is asked again.")
-    else:
-        say(f"Already under way as run {run.short_id}. To start another one: --fresh")
+    if submission.notice:
+        say(submission.notice)
     return run
 
 

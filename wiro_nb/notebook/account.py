@@ -146,8 +146,7 @@ def login() -> Output:
     secret = _ask("API secret (Enter if the project has none): ")
     place = session.manager(choose=False).services.login(key, secret or None)
     session.keep_choice()
-    where = "system's keyring" if place == "keyring" else "data folder of wiro_nb, readable by you alone"
-    return message(f"the key works and is kept in the {where}, not in the notebook; {_new_runs_go_to()}")
+    return message(f"the key works and is kept in the {place}, not in the notebook; {_new_runs_go_to()}")
 
 
 def logout() -> Output:

@@ -94,7 +94,7 @@ class Services:
         """Checks a key with the service, stores it for later sessions and uses it from now on.
 
         Returns:
-            Where it is stored: "keyring" or "file".
+            Where it is stored, as text for "kept in the ...".
 
         Raises:
             AuthRejected: The service does not take it; nothing is stored.
@@ -110,7 +110,7 @@ class Services:
             name, credentials, base_url=None if name == CLOUD else base, socket_url=service.socket_url
         )
         self._choose(ServiceChoice(name, "login", service, place))
-        return place
+        return "system's keyring" if place == "keyring" else "data folder of wiro_nb, readable by you alone"
 
     def logout(self, name: str = CLOUD) -> bool:
         """Removes the stored key of a service; the sandbox is used from now on. True when there was one."""

@@ -182,6 +182,13 @@ def describe_plan(plan: SendPlan, *, with_time: bool = True) -> str:
     return f"{text}; {made} of {count} already made or under way" if made else text
 
 
+def describe_sent(plan: SendPlan, parts: str) -> str:
+    """Returns as a sentence what a plan sends, without the time; or that all its parts ("clips") are made."""
+    if not plan.missing:
+        return f"All {parts} already made. No charge. To run them again: --fresh"
+    return f"{describe_plan(plan, with_time=False)}."
+
+
 def require_confirmation(
     count: int, cost: Estimate, limits: Limits | None, *, is_free: bool, summary: str
 ) -> None:

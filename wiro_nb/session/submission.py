@@ -132,6 +132,18 @@ class Submission:
     run: Run
     is_new: bool
 
+    @property
+    def notice(self) -> str:
+        """Why no new run was sent, and what to type for one; "" for a new run."""
+        if self.is_new:
+            return ""
+        text = {
+            RunState.SUCCEEDED: "Already made as run {}. No charge. To run it again: --fresh",
+            RunState.UNCERTAIN: "Sent before as run {} without an answer: the service is asked again. "
+            "--fresh sends another one and may pay twice.",
+        }.get(self.run.state, "Already under way as run {}. To start another one: --fresh")
+        return text.format(self.run.short_id)
+
 
 def find_made(batch: Batch, ledger: Ledger, choice: ServiceChoice) -> list[LedgerRow | None]:
     """Returns for each request the run that answers it already, or None."""

@@ -30,13 +30,12 @@ from wiro_nb.notebook.run.display import clip_data, is_settled, read_poster, reb
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.output import Output
 from wiro_nb.presentation.run import jpeg_uri
-from wiro_nb.session.prices import describe_plan
+from wiro_nb.session.prices import describe_plan, describe_sent
 
 if TYPE_CHECKING:
     from wiro_nb.notebook.widgets.views import FilmStrip
 
 MOST_LETTERS = 20_000
-ALL_MADE = "All shots already made. No charge. To run them again: --fresh"
 
 
 def film_text(film: Film) -> str:
@@ -65,11 +64,7 @@ class FilmView(LiveView[Film]):
 
     def __init__(self, handle: Film) -> None:
         super().__init__(handle, f"film-{handle.id}")
-        self._note = self._first_note()
-
-    def _first_note(self) -> str:
-        plan = self.handle.plan
-        return f"{describe_plan(plan, with_time=False)}." if plan.missing else ALL_MADE
+        self._note = describe_sent(handle.plan, "shots")
 
     # The static form ---------------------------------------------------------------------------
 
@@ -215,7 +210,7 @@ class FilmView(LiveView[Film]):
             self.widget.reply("price", text=f"Would send {describe_plan(plan, with_time=False)}.", p=place)
             return
         self.handle = Film.start(session.manager(), plan, session.preferences.limits())
-        self._note = f"{self._first_note()} The cell holds the former prompt: copy the new cell."
+        self._note = f"{describe_sent(plan, 'shots')} The cell holds the former prompt: copy the new cell."
         self.follow()
 
 

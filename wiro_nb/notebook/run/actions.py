@@ -12,20 +12,12 @@ from wiro_nb.films.extend import plan_extension
 from wiro_nb.formatting import format_count, status_of
 from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.display import find_unsaved
-from wiro_nb.notebook.run.submit import (
-    SubmitOptions,
-    merge_inputs,
-    origin_of,
-    parent_of,
-    submit_or_reuse,
-)
+from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, origin_of, parent_of, submit_or_reuse
 from wiro_nb.notebook.run.view import RunView
 from wiro_nb.notebook.session import current_context, find_run, session
 from wiro_nb.presentation.output import Output, message
 from wiro_nb.presentation.reproduction import tree_output
-from wiro_nb.presentation.run_list import (
-    RunList,
-)
+from wiro_nb.presentation.run_list import RunList
 from wiro_nb.session import lineage
 from wiro_nb.session.lineage import chain_text
 

@@ -14,17 +14,11 @@ from wiro_nb.execution.run import FRAME_INDEX, FRAME_OF, Run
 from wiro_nb.formatting import read_usd
 from wiro_nb.ledger.state import RunOutput, RunState
 from wiro_nb.notebook.bridge import bridge
+from wiro_nb.notebook.run.display import gone_note
 from wiro_nb.notebook.session import ExecutionContext, injected_parameters, session
 from wiro_nb.schema.values import Prepared
 from wiro_nb.session.manager import Manager
 from wiro_nb.session.submission import Batch
-
-ALREADY_MADE = "Already made here: shown at no cost. To run it again: --fresh"
-ALREADY_RUNNING = "Already under way: this is the run started before. To start another one: --fresh"
-MAY_BE_RUNNING = (
-    "Sent before without an answer: the service is asked again. --fresh sends another one and may pay twice."
-)
-FILES_GONE = "Already made here, but its file is gone: %wiro download {} gets it again at no cost."
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,20 +102,10 @@ def submit_or_reuse(
     returned.add(run.id)
     session.last_run = run
     bridge.follow(run)
-    session.notices[run.id] = "" if submission.is_new else _notice_of(run, context)
+    if context.is_headless and run.state is RunState.SUCCEEDED and run.lacks_files:
+        run.download()  # later cells need the file
+    session.notices[run.id] = ". ".join(filter(None, (submission.notice, gone_note(run))))
     return run
-
-
-def _notice_of(run: Run, context: ExecutionContext) -> str:
-    """Returns what to say of a run that answers a request; without a front end its files are downloaded."""
-    if run.snapshot.state is not RunState.SUCCEEDED:
-        return MAY_BE_RUNNING if run.snapshot.state is RunState.UNCERTAIN else ALREADY_RUNNING
-    if not run.lacks_files:
-        return ALREADY_MADE
-    if not context.is_headless:
-        return FILES_GONE.format(run.short_id)
-    run.download()  # later cells need the file
-    return ALREADY_MADE
 
 
 def origin_of(context: ExecutionContext, kind: str) -> Origin:

@@ -19,7 +19,7 @@ from wiro_nb.notebook.run.view import RunCardView
 from wiro_nb.notebook.session import current_context, session
 from wiro_nb.notebook.sweep.rendering import grid_plan, grid_state, sweep_output
 from wiro_nb.presentation.output import Output
-from wiro_nb.session.prices import confirm_plan, describe_plan
+from wiro_nb.session.prices import confirm_plan, describe_sent
 from wiro_nb.sweeps import Sweep
 from wiro_nb.sweeps.plan import Grid, SweepPlan, plan_sweep
 
@@ -94,9 +94,6 @@ def start(plan: SweepPlan, options: SubmitOptions, *, yes: bool) -> Sweep:
     return handle
 
 
-ALL_MADE = "All clips already made. No charge. To run them again: --fresh"
-
-
 class SweepView(LiveView[Sweep]):
     """A sweep in one output: the live grid in a live kernel, else its static form.
 
@@ -107,8 +104,7 @@ class SweepView(LiveView[Sweep]):
     def __init__(self, handle: Sweep) -> None:
         super().__init__(handle, f"sweep-{handle.id}")
         # Without the forecast of work: the grid shows the time left, which counts runs side by side.
-        first = f"{describe_plan(handle.plan, with_time=False)}." if handle.plan.missing else ALL_MADE
-        self._notes = [first, *handle.plan.notes]
+        self._notes = [describe_sent(handle.plan, "clips"), *handle.plan.notes]
         self._opened_at, self._done_before = time.monotonic(), sum(run.done for run in self.runs)
 
     def output(self) -> Output:

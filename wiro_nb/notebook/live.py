@@ -24,6 +24,7 @@ from wiro_nb.notebook import display
 from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.session import current_context, session
 from wiro_nb.presentation.output import Output
+from wiro_nb.terminal import StatusLine
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
@@ -217,17 +218,14 @@ class LiveView(Generic[Handle]):
             display.check_saved(self.runs)
 
     def _wait_in_terminal(self) -> None:
-        """Waits with one moving line on stderr."""
-        width, handle = 0, cast("Any", self.handle)
+        """Waits with one moving line on stderr, which is gone at the end."""
+        line, handle = StatusLine(), cast("Any", self.handle)
 
         def draw(snapshot: Snapshot) -> None:
-            nonlocal width
-            text = format_bar(snapshot, sys.stderr)
-            print("\r" + text.ljust(width), end="", file=sys.stderr, flush=True)
-            width = len(text)
+            line.rewrite(format_bar(snapshot, sys.stderr))
 
         with ExitStack() as stops:
-            stops.callback(lambda: print("\r" + " " * width, end="\r", file=sys.stderr, flush=True))
+            stops.callback(line.rewrite, "")
             for run in self.runs:
                 stops.callback(run.on_change(draw))
                 draw(run.snapshot)

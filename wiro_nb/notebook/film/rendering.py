@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +28,7 @@ from wiro_nb.presentation.html import MUTED, Child, Html, file_link, h, join, li
 from wiro_nb.presentation.output import Block, Displayable, Output, card, heading, paragraphs, status_dot
 from wiro_nb.presentation.run import jpeg_uri, media, poster_base64
 from wiro_nb.session.prices import describe_plan
+from wiro_nb.terminal import StatusLine
 
 _SMALL = f"font-size:11px;{MUTED}"
 _LONGEST_PROMPT = 90
@@ -208,7 +208,7 @@ class JoinProgress:
     """Shows how much of a film is written: a bar in a live notebook, a line in a terminal, nothing elsewhere."""
 
     def __init__(self) -> None:
-        self._context = current_context()
+        self._context, self._line = current_context(), StatusLine()
         self._shown_at = 0.0
         self._display_id = f"wiro-join-{time.monotonic_ns()}"
         self._is_displayed = False
@@ -219,19 +219,17 @@ class JoinProgress:
             return
         self._shown_at = time.monotonic()
         text = f"wiro: joining: {done} of {total} frames"
+        self._line.rewrite(text)
         if self._context.is_live:
             bar = h("progress", value=done, max=total, style="width:240px")
             shown = h("div", line("Joining clips"), bar, f" {100 * done // max(1, total)}%")
             display.publish(Output(shown, text), display_id=self._display_id, update=self._is_displayed)
             self._is_displayed = True
-        elif sys.stderr.isatty():
-            print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
     def finish(self, film: FilmFile) -> FilmFile:
-        """Replaces the progress bar with the film, and returns the film."""
+        """Replaces the progress bar with the film, clears the line of a terminal, and returns the film."""
+        self._line.rewrite("")
         if self._is_displayed:
             display.publish(film.output(), display_id=self._display_id, update=True)
             session.displayed_in(self._context).add(film.id)
-        elif self._shown_at and sys.stderr.isatty():
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
         return film

@@ -13,6 +13,7 @@ from typing import Any, TextIO
 from wiro_nb.api.pricing import Estimate
 from wiro_nb.config import FREE_SERVICES, LOCAL, SANDBOX
 from wiro_nb.errors import InputError
+from wiro_nb.ledger.budget import BudgetState
 from wiro_nb.ledger.state import RunState, Snapshot, Stage
 from wiro_nb.terminal import fit_terminal
 
@@ -281,11 +282,11 @@ def format_bar(snapshot: Snapshot, stream: TextIO) -> str:
     return fit_terminal(f"{snapshot.short_id} [{bar}] {format_progress(snapshot)}", stream)
 
 
-def format_budget(spent_usd: Decimal, budget_usd: Decimal | None, reserved_usd: Decimal = Decimal(0)) -> str:
+def format_budget(state: BudgetState) -> str:
     """Returns "spent $0.31 of $2.00 in this notebook, in flight about $0.04, $1.65 left"."""
-    flying = f", in flight {format_forecast(reserved_usd)}" if reserved_usd else ""
-    if budget_usd is None:
-        return f"spent {format_usd(spent_usd)} in this notebook{flying}; no budget is set"
-    left = max(budget_usd - spent_usd - reserved_usd, Decimal(0))
-    spent = f"spent {format_usd(spent_usd)} of {format_usd(budget_usd)} in this notebook{flying}"
-    return f"{spent}, {format_usd(left)} left"
+    limit, left, reserved = state.limit_usd, state.left_usd, state.reserved_usd
+    flying = f", in flight {format_forecast(reserved)}" if reserved else ""
+    if limit is None or left is None:
+        return f"spent {format_usd(state.spent_usd)} in this notebook{flying}; no budget is set"
+    left_text = format_usd(max(left, Decimal(0)))
+    return f"spent {format_usd(state.spent_usd)} of {format_usd(limit)} in this notebook{flying}, {left_text} left"

@@ -133,7 +133,7 @@ def measure(most: int) -> list[Figure]:
             ("the same request before", lambda: ledger.answer_plans([row], Reuse())),
             ("times of earlier runs", lambda: ledger.past_runs(MODEL, "sandbox")),
             ("unfinished runs", lambda: ledger.unfinished()),
-            ("money of a notebook", lambda: ledger.spent("notebook7.ipynb", "sandbox")),
+            ("money of a notebook", lambda: ledger.read_budget("notebook7.ipynb", "sandbox")),
         )
         for what, question in questions:
             figures.append(Figure(group, f"at {most:,} rows: {what}", f"{best_ms(question):.2f} ms"))

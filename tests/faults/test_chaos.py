@@ -265,7 +265,7 @@ def check_books(ledger: Ledger, audit: Sequence[dict[str, Any]]) -> dict[str, An
         "runs": len(rows),
         "states": dict(Counter(str(row.state) for row in rows)),
         "billed_usd": sum((Decimal(task["billed_usd"] or 0) for task in audit), Decimal(0)),
-        "ledger_usd": ledger.spent(None, "cloud"),
+        "ledger_usd": sum((item.spent_usd for item in ledger.spending("day", service="cloud")), Decimal(0)),
     }
 
 

@@ -49,11 +49,11 @@ def test_a_run_killed_while_it_generates_is_not_called_free_and_its_charge_is_re
     assert describe_cost(run.snapshot) == format_run_cost(run.snapshot) == COST_OPEN
     assert "nothing" not in str(run.error.billed if run.error else "").lower()
     estimate = run.estimate
-    assert estimate is None or manager.reserved() == estimate
+    assert estimate is None or manager.budget().reserved_usd == estimate
     wait_for(run, lambda run: run.cost_usd is not None)
     assert [run.cost_usd] == billed(service)
-    assert manager.spent() == run.cost_usd
-    assert manager.reserved() == 0
+    money = manager.budget()
+    assert (money.spent_usd, money.reserved_usd) == (run.cost_usd, 0)
 
 
 def test_a_success_is_not_called_free_while_its_file_is_fetched(manager: Manager, service: Any) -> None:

@@ -93,9 +93,9 @@ def test_runs_come_back_whole_and_are_not_paid_again(
         assert getattr(back, name) == getattr(run, name), name
     again = find_made(manager, manager.prepare(WAN, {"prompt": "a cat"}), origin.notebook)
     assert again is back, "the request is known, so the cell shows what it has"
-    assert manager.spent() == manager.spent(origin.notebook) == run.cost_usd
-    assert manager.budget(origin.notebook) == Decimal("7.5")
-    assert manager.budget("other.ipynb") is None
+    money = manager.budget(origin.notebook)
+    assert (money.limit_usd, money.spent_usd) == (Decimal("7.5"), run.cost_usd)
+    assert manager.budget("other.ipynb").limit_usd is None
     assert manager.ledger.check_integrity() == "ok"
     assert not list(ledger_path().parent.glob("ledger.damaged-*")) or lose is destroy_ledger
 
@@ -147,7 +147,7 @@ def test_a_run_saved_in_another_folder_comes_back_to_its_notebook(
     manager.close()
     delete_ledger()
     again = make_manager()
-    assert again.spent(origin.notebook) == run.cost_usd
+    assert again.budget(origin.notebook).spent_usd == run.cost_usd
     assert again.submit(prepared, origin=origin).id == run.id, "it is not paid a second time"
     assert again.get(run.id).path == run.path
 

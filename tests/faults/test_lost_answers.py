@@ -265,7 +265,7 @@ def test_whatever_comes_in_place_of_an_answer_each_task_is_owned_or_named(
     for name, run in runs.items():
         if finds_itself(name, proxy.faults[name], marked=proxy.gives_markers):
             assert made_by(run, tasks) <= known, f"{name}: the network made a task that nobody knows of"
-    assert later.spent() == sum(Decimal(tasks[task_id]["totalcost"]) for task_id in known if task_id)
+    assert later.budget().spent_usd == sum(Decimal(tasks[task_id]["totalcost"]) for task_id in known if task_id)
     assert books(service).keys() == tasks.keys()
 
 

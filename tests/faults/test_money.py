@@ -110,7 +110,7 @@ def test_a_run_that_was_given_up_comes_back_when_the_service_knows_it_again(
     service.set_faults("")
     assert manager.attach(str(run.task_id)) is run
     assert run.wait(20).state is RunState.SUCCEEDED
-    assert manager.spent() == run.cost_usd
+    assert manager.budget().spent_usd == run.cost_usd
     assert len(service.audit()["tasks"]) == 1
 
 
@@ -206,9 +206,9 @@ def test_a_forgotten_uncertain_run_no_longer_holds_a_part_of_the_budget(manager:
     run = submit(manager, "never arrived")
     with pytest.raises(SubmitUncertain):
         run.wait(30)
-    assert manager.ledger.reserved() > 0
+    assert manager.budget().reserved_usd > 0
     manager.ledger.forget(run.id)
-    assert manager.ledger.reserved() == Decimal(0)
+    assert manager.budget().reserved_usd == Decimal(0)
 
 
 def test_a_place_in_the_queue_is_given_on_when_its_holder_is_gone_at_that_moment() -> None:

@@ -15,11 +15,11 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import ROUND_DOWN, ROUND_UP, Decimal
+from decimal import Decimal
 from pathlib import Path
 
 from wiro_nb.api.pricing import Estimate
-from wiro_nb.errors import NOTHING_SENT, BudgetExceeded, InputError, UnknownRun
+from wiro_nb.errors import NOTHING_SENT, InputError, UnknownRun
 from wiro_nb.execution.requests import RUN_PREFIX, Origin
 from wiro_nb.execution.run import Run
 from wiro_nb.files import UniqueNames, safe_name
@@ -179,20 +179,9 @@ def confirm(manager: Manager, plan: FilmPlan, limits: Limits | None) -> None:
         BudgetExceeded: All missing shots together would go over the budget; none is sent then.
     """
     confirm_plan(plan, limits, what="this film")
-    budget, notebook, most = manager.budget(plan.origin.notebook), plan.origin.notebook, plan.cost.most_usd
-    if budget is None or not plan.missing or most is None:
-        return  # of an unknown price only the ledger can tell, run by run
-    used = manager.spent(notebook) + manager.reserved(notebook)
-    if used + most > budget:
-        left = max(budget - used, Decimal(0)).quantize(Decimal("0.0001"), ROUND_DOWN).normalize()
-        needed = (used + most).quantize(Decimal("0.01"), ROUND_UP)
-        raise BudgetExceeded(
-            f"this film would send {describe_plan(plan)}; ${left:f} of the budget of ${budget:f} is left",
-            hint=f"%wiro budget {needed:f}, or fewer shots",
-            budget_usd=str(budget),
-            spent_usd=str(used),
-            estimated_usd=str(most),
-        )
+    most_usd = plan.cost.most_usd
+    if plan.missing and most_usd is not None:  # of an unknown price only the ledger can tell, run by run
+        manager.budget(plan.origin.notebook).check("This film", most_usd, describe_plan(plan))
 
 
 # A film made again ---------------------------------------------------------------------------

@@ -20,6 +20,60 @@ _FINAL = frozenset(state for state in RunState if state.is_final)
 
 
 @dataclass(frozen=True, slots=True)
+class BudgetState:
+    """The budget of a notebook on a service, and what of it is used.
+
+    Attributes:
+        limit_usd: The most to spend: the lower of the notebook's own budget and the setting; None without either.
+        spent_usd: What was billed; forgotten runs count.
+        reserved_usd: What may still be billed: the estimates of runs in flight and of successes not priced yet.
+        service: Name of the service.
+        is_setting: True when the limit is the setting `budget_usd`, not a budget of the notebook.
+    """
+
+    limit_usd: Decimal | None
+    spent_usd: Decimal
+    reserved_usd: Decimal
+    service: str
+    is_setting: bool = False
+
+    @property
+    def left_usd(self) -> Decimal | None:
+        """What further runs may cost; None without a budget, below 0 when it is exceeded."""
+        return None if self.limit_usd is None else self.limit_usd - self.spent_usd - self.reserved_usd
+
+    def check(self, what: str, cost_usd: Decimal, estimate: str, *, is_whole: bool = True) -> None:
+        """Refuses runs that together would exceed the budget.
+
+        Args:
+            what: The runs as the message begins: "This film".
+            cost_usd: The known part of their price.
+            estimate: Their price as text.
+            is_whole: False when the price of one is unknown. It may start while any budget is left, since its cost
+                cannot be reserved.
+
+        Raises:
+            BudgetExceeded: Billed and reserved amounts and this cost exceed the limit.
+        """
+        limit, left = self.limit_usd, self.left_usd
+        if limit is None or left is None or left > cost_usd or (left == cost_usd and is_whole):
+            return
+        used, over = self.spent_usd + self.reserved_usd, cost_usd - left
+        by = f" by {format_rounded_up(over)}" if over else ": nothing of it is left, and the price is not known"
+        in_flight = f"; in flight: about {format_rounded_up(self.reserved_usd)}" if self.reserved_usd else ""
+        needed = format((used + cost_usd).quantize(Decimal("0.01"), ROUND_UP), "f") if over else "USD"
+        raise BudgetExceeded(
+            f"{what} would go over the budget of {format_rounded_up(limit)}{by}.",
+            details=[f"Spent so far: {format_rounded_up(self.spent_usd)}{in_flight}; {what.lower()}: {estimate}."],
+            hint=f"%config WiroMagics.budget_usd = '{needed}'" if self.is_setting else f"%wiro budget {needed}",
+            budget_usd=money_text(limit),
+            spent_usd=money_text(used),
+            estimated_usd=money_text(cost_usd) if is_whole else None,
+            over_usd=money_text(over) if over else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Spending:
     """What was billed for one model, day (UTC) or notebook: `runs` counted, and what runs in flight may add."""
 
@@ -29,27 +83,23 @@ class Spending:
     reserved_usd: Decimal
 
 
-def money(
-    connection: sqlite3.Connection, *, notebook: str | None, everywhere: bool = False, service: str | None = None
-) -> tuple[Decimal, Decimal]:
-    """Sums money of a notebook (None: of work outside notebooks), or of all with `everywhere`.
+def read_budget(
+    connection: sqlite3.Connection, notebook: str | None, service: str, setting_usd: Decimal | None = None
+) -> BudgetState:
+    """Returns the budget of a notebook (None: of work outside notebooks) on a service, and what of it is used.
 
-    Returns:
-        What was billed, and what may still be: the estimates of runs in flight and of successes not priced yet.
+    Args:
+        connection: Of the ledger.
+        notebook: Path as the host gives it.
+        service: Whose runs count.
+        setting_usd: The limit of each notebook in USD; the lower of this and the notebook's own budget applies.
     """
-    condition = "1" if everywhere else "notebook IS :notebook"
-    found = list(_costs(connection, "''", condition, {"notebook": notebook, "service": service}))
-    return sum((cost for _, cost, _ in found), _ZERO), sum((open_ or _ZERO for _, _, open_ in found), _ZERO)
-
-
-def spent(connection: sqlite3.Connection, notebook: str | None = None, service: str | None = None) -> Decimal:
-    """Returns what was billed, in USD; `notebook` None: everywhere. Forgotten runs count."""
-    return money(connection, notebook=notebook, everywhere=notebook is None, service=service)[0]
-
-
-def reserved(connection: sqlite3.Connection, notebook: str | None = None, service: str | None = None) -> Decimal:
-    """Returns what runs may still be billed, in USD; `notebook` None: everywhere."""
-    return money(connection, notebook=notebook, everywhere=notebook is None, service=service)[1]
+    own = get_budget(connection, notebook)
+    limit = min((usd for usd in (own, setting_usd) if usd is not None), default=None)
+    found = list(_costs(connection, "''", "notebook IS :notebook", {"notebook": notebook, "service": service}))
+    spent = sum((cost for _, cost, _ in found), _ZERO)
+    reserved = sum((may_cost or _ZERO for _, _, may_cost in found), _ZERO)
+    return BudgetState(limit, spent, reserved, service, is_setting=limit != own)
 
 
 def spending(connection: sqlite3.Connection, by: str, *, service: str | None = None) -> tuple[Spending, ...]:
@@ -120,39 +170,19 @@ def check_budget(connection: sqlite3.Connection, rows: Sequence[LedgerRow], sett
     Args:
         connection: A connection in the transaction that inserts the runs.
         rows: The runs to be inserted, of one notebook and service.
-        setting_usd: Limit of each notebook in USD; the lower of this and the notebook's own budget applies.
+        setting_usd: As in `read_budget`.
 
     Raises:
-        BudgetExceeded: Billed and reserved amounts plus these estimates exceed the limit.
+        BudgetExceeded: As `BudgetState.check`.
     """
-    own = get_budget(connection, rows[0].notebook)
-    limits = [limit for limit in (setting_usd, own) if limit is not None]
-    if not limits:
-        return
-    limit = min(limits)
-    billed, may_cost = money(connection, notebook=rows[0].notebook, service=rows[0].service)
-    used = billed + may_cost
+    notebook, service = rows[0].notebook, rows[0].service
+    if setting_usd is None and get_budget(connection, notebook) is None:
+        return  # nothing has to be added up
     known = sum((row.estimated_usd for row in rows if row.estimated_usd is not None), _ZERO)
-    is_unknown = any(row.estimated_usd is None for row in rows)
-    # Runs of unknown price may start while any budget is left; their cost cannot be reserved.
-    over = used + known - limit
-    if over < 0 or (over == 0 and not is_unknown):
-        return
+    is_whole = all(row.estimated_usd is not None for row in rows)
     what = "This run" if len(rows) == 1 else f"These {len(rows)} runs"
-    by = f" by {format_rounded_up(over)}" if over > 0 else ": nothing of it is left, and the price is not known"
-    estimate = "unknown" if is_unknown else f"about {format_rounded_up(known)}"
-    in_flight = f"; in flight: about {format_rounded_up(may_cost)}" if may_cost else ""
-    needed = format((used + known).quantize(Decimal("0.01"), ROUND_UP), "f") if over > 0 else "USD"
-    is_setting = own is None or (setting_usd is not None and setting_usd < own)
-    raise BudgetExceeded(
-        f"{what} would go over the budget of {format_rounded_up(limit)}{by}.",
-        details=[f"Spent so far: {format_rounded_up(billed)}{in_flight}; {what.lower()}: {estimate}."],
-        hint=f"%config WiroMagics.budget_usd = '{needed}'" if is_setting else f"%wiro budget {needed}",
-        budget_usd=money_text(limit),
-        spent_usd=money_text(used),
-        estimated_usd=None if is_unknown else money_text(known),
-        over_usd=money_text(over) if over > 0 else None,
-    )
+    estimate = f"about {format_rounded_up(known)}" if is_whole else "unknown"
+    read_budget(connection, notebook, service, setting_usd).check(what, known, estimate, is_whole=is_whole)
 
 
 def format_rounded_up(amount: Decimal) -> str:

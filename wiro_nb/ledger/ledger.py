@@ -59,9 +59,8 @@ class Ledger(Database):
     find_maker = _read(queries.find_maker)
     frame_hashes = _read(queries.frame_hashes)
     past_runs = _read(queries.past_runs)
-    spent = _read(budget.spent)
-    reserved = _read(budget.reserved)
     spending = _read(budget.spending)
+    read_budget = _read(budget.read_budget)
     get_budget = _read(budget.get_budget)
     cancel_requests = _read(writes.cancel_requests)
 

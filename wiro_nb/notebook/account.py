@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Sequence
+from dataclasses import asdict
 from decimal import Decimal
 
 from wiro_nb.config import LOCAL, SANDBOX
@@ -57,15 +58,7 @@ def budget() -> Budget:
 
 
 def _read_budget() -> Budget:
-    manager, notebook = session.manager(), current_context().notebook
-    limit = manager.budget(notebook)
-    return Budget(
-        limit_usd=limit,
-        spent_usd=manager.spent(notebook),
-        reserved_usd=manager.reserved(notebook),
-        service=manager.service_name,
-        is_setting=limit != manager.ledger.get_budget(notebook),
-    )
+    return Budget(**asdict(session.manager().budget(current_context().notebook)))
 
 
 def set_budget(usd: Decimal | float | str | None) -> Budget:
@@ -115,8 +108,7 @@ def spent(by: str = "model") -> Spent:
     manager = session.manager()
     manager.complete_ended()
     rows = tuple(manager.ledger.spending(by, service=manager.service_name))
-    here_usd = manager.spent(current_context().notebook)
-    return Spent(by, rows, here_usd, manager.service_name)
+    return Spent(by, rows, _read_budget().spent_usd, manager.service_name)
 
 
 def use(service: str) -> Output:

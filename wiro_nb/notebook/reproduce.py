@@ -18,6 +18,7 @@ from wiro_nb.notebook.run.view import RunView
 from wiro_nb.notebook.session import ExecutionContext, current_context, session, source_text
 from wiro_nb.presentation.reproduction import Verified, comparison_output
 from wiro_nb.presentation.run_list import RunList, runs_output
+from wiro_nb.provenance.find import Source
 from wiro_nb.reproduce import find_to_rerun
 from wiro_nb.reproduce.compare import Comparison, compare_sources
 from wiro_nb.reproduce.replay import Replay, plan_rerun, require_ready
@@ -69,31 +70,36 @@ def rerun(
         RunFailed: Where it waits, when a run gave no result.
     """
     options = SubmitOptions.of_call(fresh, max_cost_usd, out_dir)
-    replays = plan(source, merge_inputs(overrides, values), options, all=all, force=force)
+    replays = plan(find(source, all=all, force=force), merge_inputs(overrides, values), options)
     handles, forecast = start(replays, options, all=all, yes=yes)
     return wait_and_list(handles, wait, forecast) if all else RunView(handles[0]).finish(wait)
 
 
-def plan(
-    source: str | Path | Run,
-    overrides: Mapping[str, Any],
-    submit: SubmitOptions,
-    *,
-    all: bool = False,
-    force: bool = False,
-) -> list[Replay]:
-    """Plans to make one run, or every run of a source, again; sends nothing.
+def find(source: str | Path | Run, *, all: bool = False, force: bool = False) -> list[Source]:
+    """Finds the record that a source names; with `all` every run of it.
 
     Raises:
-        UnknownRun, BadRecord, UnknownModel, InvalidParameter: There is no such run, or it does not fit the model.
+        UnknownRun, BadRecord: There is no such run, or its record is refused.
     """
-    manager, text, context = session.manager(), source_text(source), current_context()
-    found = find_to_rerun(manager, text, all=all, notebook=context.notebook, ignore_hash=force)
+    notebook = current_context().notebook
+    return find_to_rerun(session.manager(), source_text(source), all=all, notebook=notebook, ignore_hash=force)
+
+
+def plan(found: Sequence[Source], overrides: Mapping[str, Any], submit: SubmitOptions) -> list[Replay]:
+    """Plans to make the runs of records again; sends nothing.
+
+    Raises:
+        InputError: It is a film.
+        UnknownModel, InvalidParameter: A run does not fit the model.
+    """
     if found[0].is_film:
+        text = found[0].name
         raise InputError(
-            f"{found[0].name} is a film of several runs", hint=f'%wiro rerun {text}, or wiro_nb.film("{text}")'
+            f"{text} is a film of several runs",
+            hint=f'%wiro rerun {found[0].typed_name}, or wiro_nb.film("{text}")',
         )
-    return [plan_rerun(manager, item, overrides, origin=origin_of(context, submit.kind)) for item in found]
+    manager, origin = session.manager(), origin_of(current_context(), submit.kind)
+    return [plan_rerun(manager, item, overrides, origin=origin) for item in found]
 
 
 def start(

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import PurePath
-from typing import TYPE_CHECKING
 
 from wiro_nb.config import LOCAL, SANDBOX
 from wiro_nb.formatting import DONE, format_budget, format_count, format_place, format_usd, tally
+from wiro_nb.ledger.budget import BudgetState, Spending
 from wiro_nb.ledger.state import Snapshot
 from wiro_nb.presentation.html import Child, h, line, table
 from wiro_nb.presentation.output import (
@@ -25,39 +25,17 @@ from wiro_nb.presentation.output import (
     text_table,
 )
 
-if TYPE_CHECKING:
-    from wiro_nb.ledger.budget import Spending
-
 _SERVICES = {SANDBOX: "sandbox: placeholder clips, free, no account", LOCAL: "local: models on this machine, free"}
 _MAX_ROWS = 40
 _BAR = "#2f80ed"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Budget(Displayable):
-    """The budget of a notebook.
-
-    Attributes:
-        limit_usd: Most to spend in the notebook; None without a budget.
-        spent_usd: What was billed in it.
-        reserved_usd: What its runs may still be billed.
-        service: Name of the service.
-        is_setting: True when the limit is the setting `budget_usd`, not a budget of the notebook.
-    """
-
-    limit_usd: Decimal | None
-    spent_usd: Decimal
-    reserved_usd: Decimal
-    service: str
-    is_setting: bool = False
-
-    @property
-    def left_usd(self) -> Decimal | None:
-        """What further runs may cost; None without a budget."""
-        return None if self.limit_usd is None else self.limit_usd - self.spent_usd - self.reserved_usd
+class Budget(Displayable, BudgetState):
+    """The budget of a notebook; it shows itself as one line."""
 
     def __str__(self) -> str:
-        return format_budget(self.spent_usd, self.limit_usd, self.reserved_usd)
+        return format_budget(self)
 
     @property
     def sentence(self) -> str:

@@ -25,6 +25,7 @@ from wiro_nb.execution.settings import Settings
 from wiro_nb.execution.state_writer import StateWriter, session_closed_error
 from wiro_nb.files import INPUTS_FOLDER, OUTPUTS_FOLDER
 from wiro_nb.io_thread import IoThread
+from wiro_nb.ledger.budget import BudgetState
 from wiro_nb.ledger.ledger import Ledger, open_ledger
 from wiro_nb.ledger.state import LedgerRow, RunState
 from wiro_nb.schema import find_bundled, free_form_schema
@@ -167,7 +168,8 @@ class Manager:
 
         def price(requests: Sequence[Prepared]) -> list[Decimal | None]:
             # The service is asked only where a limit depends on it.
-            ask = bool(limits) or self.budget(batch.origin.notebook) is not None
+            own_usd = self.ledger.get_budget(batch.origin.notebook)
+            ask = bool(limits) or settings.budget_usd is not None or own_usd is not None
             return self.prices.check(requests, limits, ask=ask)
 
         out_dir = out_dir or settings.out_dir
@@ -243,18 +245,9 @@ class Manager:
             self.follow(run)
         return run
 
-    def spent(self, notebook: str | None = None) -> Decimal:
-        """Returns what the present service billed, in USD; `notebook` None: everywhere."""
-        return self.ledger.spent(notebook, self.service_name)
-
-    def reserved(self, notebook: str | None = None) -> Decimal:
-        """Returns what runs in flight on the present service may still be billed, in USD."""
-        return self.ledger.reserved(notebook, self.service_name)
-
-    def budget(self, notebook: str | None = None) -> Decimal | None:
-        """Returns what a notebook may spend, in USD: the lower of its own budget and the setting, or None."""
-        limits = (self.ledger.get_budget(notebook), self.settings.budget_usd)
-        return min((limit for limit in limits if limit is not None), default=None)
+    def budget(self, notebook: str | None = None) -> BudgetState:
+        """Returns the budget of a notebook (None: of work outside notebooks), and what of it is used."""
+        return self.ledger.read_budget(notebook, self.service_name, self.settings.budget_usd)
 
     # For handles -----------------------------------------------------------------------------
 

@@ -36,7 +36,7 @@ def test_a_run_ends_with_its_clip_its_record_and_its_cost(manager: Manager, own_
     assert record["outputs"][0]["path"] == run.path.relative_to(own_folders).as_posix()
     assert record["made_by"] == {"engine": "instant"}, "what the service says about the making"
     assert run.cost_usd == Decimal(record["price"]["cost_usd"]) > 0
-    assert manager.spent() == run.cost_usd
+    assert manager.budget().spent_usd == run.cost_usd
     assert manager.get(run.short_id) is run
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.manager_tools import VACE, WAN, wait_for
+from tests.unit.ledger.ledger_tools import done
 from wiro_nb.errors import BudgetExceeded, ConfirmationNeeded, InputError, InvalidParameter, RunFailed, WiroError
 from wiro_nb.execution.requests import Origin
 from wiro_nb.films import Film
@@ -144,8 +146,9 @@ def test_a_budget_that_ends_in_the_middle_keeps_what_is_made(manager: Manager, s
     origin = Origin(notebook=str(Path.cwd() / "here.ipynb"))
     given = changed(STORM, "opening", prompt="a storm that waits [hold]")
     manager.ledger.set_budget(origin.notebook, Decimal("0.0001"))
-    with pytest.raises(BudgetExceeded, match=r"4 runs, .* of the budget of \$0\.0001 is left"):
+    with pytest.raises(BudgetExceeded, match=r"This film would go over the budget of \$0\.0001 by") as refused:
         confirmed(manager, plan(manager, given, "poor"))
+    assert "this film: 4 runs, " in refused.value.details[0]
     manager.ledger.set_budget(origin.notebook, None)
     before, film = runs_asked(sandbox), start(manager, given, "poor")
     manager.ledger.set_budget(origin.notebook, Decimal("0.0001"))
@@ -157,6 +160,19 @@ def test_a_budget_that_ends_in_the_middle_keeps_what_is_made(manager: Manager, s
     manager.ledger.set_budget(origin.notebook, None)
     start(manager, given, "poor").wait(DEADLINE_S)
     assert runs_asked(sandbox) - before == 4
+
+
+def test_outside_notebooks_a_film_is_refused_for_what_was_spent_outside_notebooks_alone(manager: Manager) -> None:
+    done(manager.ledger, "5.00", notebook="other.ipynb")
+    shots, target = read_shots(STORM, model=VACE), FilmTarget(Path.cwd() / "outside.mp4", Path.cwd())
+    film = plan_film(manager, shots, target, fresh=True)
+    assert film.cost.most_usd is not None
+    manager.settings = replace(manager.settings, budget_usd=manager.budget().spent_usd + film.cost.most_usd)
+    confirmed(manager, film)
+    manager.settings = replace(manager.settings, budget_usd=Decimal("0.0001"))
+    with pytest.raises(BudgetExceeded) as refused:
+        confirmed(manager, film)
+    assert refused.value.hint.startswith("%config WiroMagics.budget_usd"), "another %wiro budget would not help"
 
 
 def test_an_edited_film_takes_the_place_of_the_one_under_way(manager: Manager, sandbox: Any) -> None:

@@ -284,8 +284,8 @@ def test_a_run_with_a_damaged_field_still_counts_with_its_estimate(tmp_path: Pat
     with closing(sqlite3.connect(ledger.path, isolation_level=None)) as connection:
         for value in ("x", "", b"\xff"):
             connection.execute(f"UPDATE runs SET {column} = ?", (value,))
-            assert (ledger.spent(), ledger.reserved()) == (Decimal(0), Decimal("0.5"))
-            assert [item.runs for item in ledger.spending("model")] == [1]
+            (money,) = ledger.spending("model")
+            assert (money.runs, money.spent_usd, money.reserved_usd) == (1, Decimal(0), Decimal("0.5"))
     ledger.close()
 
 

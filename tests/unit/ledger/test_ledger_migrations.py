@@ -44,7 +44,7 @@ def test_a_ledger_of_any_past_version_opens_with_its_rows(tmp_path: Path, sample
     assert finished.compute_s == 60.0
     assert flying.submitted_at == datetime(2026, 11, 21, 9, 0, 5, tzinfo=UTC)
     assert ledger.get_budget("clips.ipynb") == Decimal("5.00")
-    assert ledger.spent("clips.ipynb", "cloud") == Decimal("0.1200")
+    assert ledger.read_budget("clips.ipynb", "cloud").spent_usd == Decimal("0.1200")
     assert ledger.check_integrity() == "ok"
     ledger.close()
     with closing(sqlite3.connect(path)) as connection:

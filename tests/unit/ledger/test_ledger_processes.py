@@ -78,7 +78,7 @@ for _ in range(20):
 print(passed)
 """
     assert sum(int(text) for text in together(ledger.path, code)) == 10
-    assert ledger.reserved("clips.ipynb") == Decimal("1.00")
+    assert ledger.read_budget("clips.ipynb", "sandbox").reserved_usd == Decimal("1.00")
 
 
 def test_two_processes_that_start_sweeps_at_once_stay_within_the_budget_together(ledger: Ledger) -> None:
@@ -95,7 +95,7 @@ print(passed)
 """
     assert sum(int(text) for text in together(ledger.path, code)) == 3
     assert len(ledger.list(limit=None)) == 9
-    assert ledger.reserved("clips.ipynb") == Decimal("0.90")
+    assert ledger.read_budget("clips.ipynb", "sandbox").reserved_usd == Decimal("0.90")
 
 
 def test_one_of_two_processes_gets_each_run(ledger: Ledger) -> None:

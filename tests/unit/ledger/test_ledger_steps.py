@@ -213,16 +213,22 @@ def test_spent_counts_what_was_billed_and_reserved_what_may_be(ledger: Ledger) -
     submitted(ledger, estimated_usd=Decimal("0.40"))
     ledger.finish(submitted(ledger, estimated_usd=Decimal("0.9")).run_id, RunState.FAILED, cost_usd=Decimal(0))
     ledger.forget(billed.run_id)
-    assert ledger.spent() == Decimal("0.35")
-    assert ledger.spent("clips.ipynb") == Decimal("0.10")
-    assert ledger.spent("clips.ipynb", "cloud") == 0
-    assert ledger.reserved("clips.ipynb") == Decimal("0.40")
+    done(ledger, "0.50", notebook=None)
+    for notebook, service, spent, reserved in (
+        ("clips.ipynb", "sandbox", "0.10", "0.40"),
+        ("clips.ipynb", "cloud", "0", "0"),
+        ("other.ipynb", "sandbox", "0.25", "0"),
+        (None, "sandbox", "0.50", "0"),
+    ):
+        money = ledger.read_budget(notebook, service)
+        assert (money.spent_usd, money.reserved_usd) == (Decimal(spent), Decimal(reserved)), (notebook, service)
 
 
 def test_a_success_without_a_price_stays_reserved(ledger: Ledger) -> None:
     row = submitted(ledger, estimated_usd=Decimal("0.40"))
     ledger.finish(row.run_id, RunState.SUCCEEDED)
-    assert (ledger.spent(), ledger.reserved()) == (0, Decimal("0.40"))
+    money = ledger.read_budget("clips.ipynb", "sandbox")
+    assert (money.spent_usd, money.reserved_usd) == (0, Decimal("0.40"))
 
 
 def test_a_budget_holds_to_the_cent(ledger: Ledger) -> None:
@@ -381,7 +387,7 @@ def test_the_unknown_cost_of_a_run_without_a_result_is_reserved_for_a_month(ledg
     for age, cents in ((40, 1), (2, 10)):
         row = submitted(ledger, created=now - timedelta(days=age), estimated_usd=Decimal(cents) / 100)
         ledger.finish(row.run_id, RunState.CANCELLED)
-    assert ledger.reserved() == Decimal("0.10")
+    assert ledger.read_budget("clips.ipynb", "sandbox").reserved_usd == Decimal("0.10")
 
 
 def test_a_request_that_is_answered_is_not_planned_and_counts_in_no_budget(ledger: Ledger) -> None:
@@ -422,7 +428,7 @@ def test_questions_asked_often_never_scan_the_table(ledger: Ledger) -> None:
     ledger.list(model="wiro/animate-diff", limit=None)
     ledger.unfinished()
     ledger.past_runs("wiro/animate-diff", "sandbox")
-    ledger.spent("clips.ipynb")
+    ledger.read_budget("clips.ipynb", "sandbox")
     ledger.claim(row.run_id, "me", NOW, 30)
     ledger.heartbeat("me", NOW, 30)
     ledger.release("me")

@@ -25,7 +25,7 @@ BODY = """
 a storm
 --- with dashes
 
---- waves from=opening#3 Wan-AI/x "my name"="b c"
+--- waves from=opening#3 Wan-AI/x "my name"="b c" style=slow style="calm, warm"
 waves
   and more
 --- pruna/vace
@@ -43,7 +43,7 @@ def test_a_body_is_read_as_shots_and_written_again() -> None:
         "name": "waves",
         "model": "Wan-AI/x",
         "from": "opening#3",
-        "inputs": {"my name": "b c", "prompt": "waves\n  and more"},
+        "inputs": {"my name": "b c", "style": ["slow", "calm, warm"], "prompt": "waves\n  and more"},
     }
     assert (given[2]["name"], given[2]["model"]) == ("", "pruna/vace")
     shots = read_shots(given, model="pruna/vace")

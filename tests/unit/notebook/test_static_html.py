@@ -14,6 +14,7 @@ from tests.unit.notebook.snapshots import CANCELLED, CLIP, DONE, FAILED, GENERAT
 from wiro_nb.api.pricing import Estimate
 from wiro_nb.errors import InvalidParameter, MissingCredentials, UnknownModel, UnknownRun
 from wiro_nb.formatting import format_budget, format_duration, format_size, format_usd
+from wiro_nb.ledger.budget import BudgetState
 from wiro_nb.ledger.state import RunOutput, Snapshot
 from wiro_nb.notebook.magic.handlers import help_output
 from wiro_nb.presentation import html
@@ -320,7 +321,9 @@ def test_a_filter_that_fits_nothing_is_not_an_empty_notebook() -> None:
 
 def test_less_than_a_tenth_of_a_cent_is_never_about_under() -> None:
     tiny = Decimal("0.0002")
-    assert format_budget(Decimal(0), None, tiny).endswith("in flight under $0.001; no budget is set")
+    assert format_budget(BudgetState(None, Decimal(0), tiny, "cloud")).endswith(
+        "in flight under $0.001; no budget is set"
+    )
     cost = Estimate(tiny, tiny, "", known=True, seconds=40.0)
     assert describe_total(2, cost, "") == "2 runs, under $0.001, about 0:40 of work"
     assert describe_total(2, cost, "", with_time=False) == "2 runs, under $0.001"

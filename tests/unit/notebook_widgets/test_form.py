@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import traitlets
 
 from wiro_nb.errors import BudgetExceeded, UnknownModel
+from wiro_nb.ledger.budget import BudgetState
 from wiro_nb.notebook.account import set_budget
 from wiro_nb.notebook.form.controller import NotebookForm, without_required
 from wiro_nb.notebook.form.form import ModelForm
@@ -210,7 +212,7 @@ def test_a_reached_budget_refuses_the_run_until_it_is_raised(monkeypatch: pytest
     assert schema is not None
     manager = Mock()
     manager.choice.is_free, manager.choice.name = False, "cloud"
-    manager.budget.return_value, manager.spent.return_value = Decimal("1.98"), Decimal("1.98")
+    manager.budget.return_value = BudgetState(Decimal("1.98"), Decimal("1.98"), Decimal(0), "cloud")
     manager.prepare.side_effect = manager.prices.estimate.side_effect = UnknownModel("asked")
     monkeypatch.setattr(session, "manager", lambda: manager)
     form = NotebookForm(schema, ExecutionContext("plain"), {"prompt": "fog"})
@@ -218,8 +220,7 @@ def test_a_reached_budget_refuses_the_run_until_it_is_raised(monkeypatch: pytest
         form.run()
     assert "%wiro budget" in form.budget["hint"]
     manager.prepare.assert_not_called()
-    manager.budget.return_value = manager.ledger.get_budget.return_value = Decimal(5)
-    manager.settings.budget_usd = None
+    manager.budget.return_value = replace(manager.budget.return_value, limit_usd=Decimal(5))
     set_budget(5)
     assert not form.budget["reached"], "the open form offers Run again"
     with pytest.raises(UnknownModel):

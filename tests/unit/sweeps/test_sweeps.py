@@ -232,7 +232,7 @@ def test_a_sweep_fits_the_budget_as_a_whole_or_is_refused_as_a_whole(manager: Ma
     assert runs_asked(sandbox) == before
     manager.ledger.set_budget("here.ipynb", Decimal("0.15"))
     Sweep.start(manager, planned).wait(DEADLINE_S)
-    assert manager.spent("here.ipynb") == Decimal("0.15")
+    assert manager.budget("here.ipynb").spent_usd == Decimal("0.15")
 
 
 def test_a_budget_of_zero_lets_nothing_through(manager: Manager) -> None:
@@ -246,7 +246,7 @@ def test_the_setting_caps_every_notebook(manager: Manager) -> None:
     with pytest.raises(BudgetExceeded) as caught:
         start(manager, {"seed": "1..2"}, prompt="nothing")
     assert "budget_usd" in caught.value.hint
-    assert manager.budget("here.ipynb") == Decimal("0.001")
+    assert manager.budget("here.ipynb").limit_usd == Decimal("0.001")
 
 
 def test_the_best_is_one_run_and_survives_a_restart(

@@ -17,6 +17,7 @@ from wiro_nb.notebook.film.rendering import FilmFile, JoinProgress
 from wiro_nb.notebook.film.view import FilmView
 from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, origin_of
 from wiro_nb.notebook.session import current_context, session, source_text
+from wiro_nb.provenance.find import Source
 from wiro_nb.reproduce import find_source
 
 
@@ -70,9 +71,10 @@ def film(
     if isinstance(shots, (str, Path)):
         if values:
             raise InputError("a film is rerun unchanged: it takes no inputs", hint="Edit this shot, in its view")
-        found = plan_again(str(shots), options)
-        if found is None:
-            raise InputError(f"{shots} is no film", hint=f"%wiro rerun {shots}")
+        source = find_source(session.manager(), shots, notebook=current_context().notebook)
+        if not source.is_film:
+            raise InputError(f"{shots} is no film", hint=f"%wiro rerun {source.typed_name}")
+        found = plan_again(source, options)
     else:
         target = make_target(out, crossfade_s, audio, options)
         found = make_plan(shots, target, options, model=model, shared=values)
@@ -111,16 +113,12 @@ def start(plan: FilmPlan, *, yes: bool = False) -> Film:
     return handle
 
 
-def plan_again(source: str, options: SubmitOptions, *, force: bool = False) -> FilmPlan | None:
-    """Plans the rebuild of a film; None if the source is not a film. Raises as `film`."""
-    context, manager = current_context(), session.manager()
-    found = find_source(manager, source, notebook=context.notebook, ignore_hash=force)
-    if not found.is_film:
-        return None
+def plan_again(source: Source, options: SubmitOptions) -> FilmPlan:
+    """Plans the rebuild of a film from its record. Raises as `film`."""
     return plan_rebuild(
-        manager,
-        found,
-        origin=origin_of(context, options.kind),
+        session.manager(),
+        source,
+        origin=origin_of(current_context(), options.kind),
         fresh=options.fresh,
         max_cost_usd=options.max_cost_usd,
         out_dir=options.out_dir,

@@ -25,7 +25,7 @@ from wiro_nb.formatting import (
 from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.film.rendering import ShotTile, film_output, make_strip_thumb, read_film_poster
 from wiro_nb.notebook.live import LiveView, presenter, read_position
-from wiro_nb.notebook.magic.cells import quote_name, quote_word
+from wiro_nb.notebook.magic.cells import quote_word, typed_values
 from wiro_nb.notebook.run.display import clip_data, is_settled, read_poster, rebase_outputs
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.output import Output
@@ -50,9 +50,9 @@ def film_text(film: Film) -> str:
 def _shot_text(shot: Shot) -> str:
     values = dict(shot.values)
     prompt = str(values.pop("prompt", ""))
-    pairs = [f"{quote_name(name)}={quote_word(str(value))}" for name, value in values.items()]
     source = [f"from={shot.source}{'' if shot.frame == -1 else f'#{shot.frame}'}"] if shot.source else []
-    return "\n".join(filter(None, (" ".join(["---", shot.name, shot.model, *source, *pairs]), prompt)))
+    line = " ".join(["---", shot.name, shot.model, *source, *typed_values(values)])
+    return f"{line}\n{prompt}" if prompt else line
 
 
 class FilmView(LiveView[Film]):

@@ -224,12 +224,13 @@ class NotebookForm(ModelForm):
 
     def _show_budget(self) -> None:
         manager = session.manager()
-        limit, spent = manager.budget(self._context.notebook), manager.spent(self._context.notebook)
+        state = manager.budget(self._context.notebook)
+        limit, spent = state.limit_usd, state.spent_usd
         self.budget = (
             {}
             if limit is None
             else {
-                "text": format_budget(spent, limit) + (", simulated" if manager.choice.is_free else ""),
+                "text": format_budget(state) + (", simulated" if manager.choice.is_free else ""),
                 "share": min(1.0, max(0.0, float(spent / limit))) if limit else 1.0,
                 "reached": spent >= limit,
                 "hint": f"The budget of {format_usd(limit)} is reached. Raise it: %wiro budget USD",

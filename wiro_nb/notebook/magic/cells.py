@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from IPython.core.error import UsageError
 
 from wiro_nb.presentation.command_table import CELL, COMMANDS
+from wiro_nb.schema.files import FileInput
 from wiro_nb.schema.types import ModelSchema
 
 if TYPE_CHECKING:
@@ -266,12 +267,12 @@ def cell_text(slug: str, values: Mapping[str, Plain], *, prompt: str = "", names
         The cell. Where a cell cannot express a value (a setting with a line break, a prompt that would be read
         back as something else), the Python call.
     """
-    pairs = [(name, item) for name, value in values.items() for item in _items(value)]
-    odd = any("\n" in value or "\r" in value or not _is_typed(name) for name, value in pairs)
+    words = typed_values(values)
+    odd = any("\n" in word or "\r" in word for word in words) or not all(map(_is_typed, values))
     read_back = parse_body(prompt, names)
     if odd or read_back.values or read_back.prompt != prompt:
         return python_text(slug, {**({"prompt": prompt} if prompt else {}), **values})
-    line = " ".join([slug, *(f"{quote_name(name)}={quote_word(value)}" for name, value in pairs)])
+    line = " ".join([slug, *words])
     # IPython refuses a cell magic without a body; the line magic does the same.
     return f"%%wiro {line}\n{prompt}" if prompt else f"%wiro run {line}"
 
@@ -290,8 +291,14 @@ def _is_typed(name: str) -> bool:
     return bool(NAME.match(name) or SPACED_NAME.match(name))
 
 
-def _items(value: Plain) -> list[str]:
-    """Returns a value as it is typed: several texts one by one, true, false and JSON values as JSON."""
-    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
-        return list(value)
-    return [json.dumps(value, ensure_ascii=False) if isinstance(value, (bool, list, dict)) else str(value)]
+def typed_values(values: Mapping[str, object]) -> list[str]:
+    """Returns values as words of a line: texts and files one by one, true, false and JSON values as JSON."""
+    return [f"{quote_name(name)}={quote_word(text)}" for name, value in values.items() for text in _texts(value)]
+
+
+def _texts(value: object) -> list[str]:
+    given = value if isinstance(value, list) else [value]
+    if given and all(isinstance(item, (str, FileInput)) for item in given):
+        return [str(item.path or item.url) if isinstance(item, FileInput) else str(item) for item in given]
+    is_json = isinstance(value, (bool, list, dict))
+    return [json.dumps(value, ensure_ascii=False, default=str) if is_json else str(value)]

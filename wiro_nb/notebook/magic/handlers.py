@@ -25,7 +25,7 @@ from wiro_nb.notebook.run import actions
 from wiro_nb.notebook.run.listing import monitor, runs
 from wiro_nb.notebook.run.submit import SubmitOptions, origin_of
 from wiro_nb.notebook.run.view import RunView
-from wiro_nb.notebook.session import current_context, current_shell, find_run, session, source_text
+from wiro_nb.notebook.session import current_context, current_shell, find_run, session
 from wiro_nb.notebook.sweep.rendering import preview_sweep
 from wiro_nb.notebook.sweep.view import SweepView, make_plan, start
 from wiro_nb.presentation.command_table import CELL, COMMANDS, FILM, SHOT, Command, find_command
@@ -167,15 +167,14 @@ def _sweep(parsed: Parsed, schema: ModelSchema, values: Mapping[str, Any]) -> An
 
 
 def _rerun(parsed: Parsed) -> Any:
-    source, is_many, force = parsed.arguments["RUN|FILE"], parsed.has("all"), parsed.has("force")
     _check_variable(parsed)
-    options = _submit_options(parsed)
-    found = None if is_many else film.plan_again(source_text(source), options, force=force)
-    if found is not None:
+    options, is_many = _submit_options(parsed), parsed.has("all")
+    found = reproduce.find(parsed.arguments["RUN|FILE"], all=is_many, force=parsed.has("force"))
+    if found[0].is_film:
         if parsed.values:
             fail("a film is rerun unchanged; to change a shot, use Edit this shot in its view")
-        return _make_film(parsed, found)
-    replays = reproduce.plan(source, parsed.values, options, all=is_many, force=force)
+        return _make_film(parsed, film.plan_again(found[0], options))
+    replays = reproduce.plan(found, parsed.values, options)
     if parsed.has("dry_run"):
         for replay in replays:
             publish(preview_rerun(session.manager(), replay))

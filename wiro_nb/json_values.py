@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, TypeVar
 
 DEEPEST_LEVEL = 64
 LARGEST_COST_USD = 1_000_000
@@ -28,6 +28,8 @@ _LONGEST_NUMBER = 64
 _STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.DOTALL)
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|h|m|s)", re.IGNORECASE)
 _CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d+)?)")
+_FLAGS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+_Default = TypeVar("_Default")
 _UNIT_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 
@@ -165,11 +167,9 @@ def as_whole(value: object) -> int | None:
     return int(number) if number is not None and abs(number) <= _LARGEST_WHOLE else None
 
 
-def as_flag(value: object, default: bool) -> bool:
-    """Returns a truth value; "true"/"false"/1/"0" are read, anything else is the default."""
-    if isinstance(value, bool):
-        return value
-    return {"true": True, "1": True, "false": False, "0": False}.get(as_text(value).strip().lower(), default)
+def as_flag(value: object, default: _Default) -> bool | _Default:
+    """Returns a truth value; "true"/"false"/"yes"/"off"/1/"0" are read, anything else is the default."""
+    return value if isinstance(value, bool) else _FLAGS.get(as_text(value).strip().lower(), default)
 
 
 def as_moment(value: object) -> datetime | None:

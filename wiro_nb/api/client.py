@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random as random_module
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from wiro_nb.api import Service
@@ -20,7 +19,6 @@ from wiro_nb.api.transport import FileStream, HttpTransport, OnProgress, jittere
 from wiro_nb.errors import (
     ApiError,
     BadAnswer,
-    InvalidFile,
     NotAccessible,
     RateLimited,
     TimedOut,
@@ -33,60 +31,11 @@ from wiro_nb.json_values import as_list, as_whole
 if TYPE_CHECKING:
     import httpx2
 
-    from wiro_nb.schema import FileInput, WireBody
+    from wiro_nb.schema import WireBody
 
 MAX_TRIES = 4
 LONGEST_RETRY_AFTER_S = 60.0
 _CALLBACK = "callbackUrl"
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """The fields and files of one request.
-
-    Attributes:
-        fields: Name and value of each text field, in order; names may repeat.
-        parts: Name and file of each upload, in order; names may repeat. URLs are not parts.
-        on_progress: Called with the bytes sent and the bytes in total after each piece. Its exceptions are
-            ignored: a failing display must not break the upload.
-    """
-
-    fields: Sequence[tuple[str, str]]
-    parts: Sequence[tuple[str, FileInput]]
-    on_progress: OnProgress | None = None
-
-    @contextmanager
-    def open(self) -> Iterator[tuple[dict[str, list[str]], list[tuple[str, tuple[str, BinaryIO, str]]]]]:
-        """Opens the files until the context ends.
-
-        Yields:
-            Values by name, and name with file name, open file and content type of each part, as httpx2 takes them.
-
-        Raises:
-            InvalidFile: A file cannot be opened or changed since it was checked. Nothing has been sent then.
-        """
-        values: dict[str, list[str]] = {}
-        for name, value in self.fields:
-            values.setdefault(name, []).append(value)
-        with ExitStack() as stack:
-            parts = []
-            for name, file in self.parts:
-                handle = stack.enter_context(_open_part(name, file))
-                parts.append((name, (file.name, handle, file.content_type or "application/octet-stream")))
-            yield values, parts
-
-
-def _open_part(name: str, file: FileInput) -> BinaryIO:
-    problem = "it is no longer there or cannot be read"
-    with suppress(OSError):
-        if file.path is not None:
-            handle = file.path.open("rb")
-            size_bytes = os.fstat(handle.fileno()).st_size
-            if file.size_bytes in (None, size_bytes):
-                return handle
-            handle.close()
-            problem = f"it had {file.size_bytes} bytes when it was checked and has {size_bytes} now"
-    raise InvalidFile.of_input(name, file.name, f"cannot be sent: {problem}", hint="give the file again")
 
 
 class WiroClient:
@@ -170,7 +119,8 @@ class WiroClient:
         else:
             known = {name for name, _ in body.fields}
             fields = [*body.fields, *(item for item in added.items() if item[0] not in known)]
-            answer = await self._http.post(path, upload=Upload(fields, body.parts, on_progress))
+            form = replace(body, fields=tuple(fields))
+            answer = await self._http.post(path, form=form, on_progress=on_progress)
         task = read_task({**answer, "id": answer.get("taskid")})  # an `id` of its own would be another thing's
         if not task.id:
             raise BadAnswer(

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import json as json_module
+import os
 import re
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 from urllib.parse import urljoin
 
 from wiro_nb.api import Service, auth_headers, nonces
@@ -27,16 +28,18 @@ from wiro_nb.errors import (
     ConnectFailed,
     DownloadFailed,
     InputError,
+    InvalidFile,
     StreamLost,
     TimedOut,
     WiroError,
 )
 from wiro_nb.json_values import as_whole
+from wiro_nb.media.sniffing import UNKNOWN
 
 if TYPE_CHECKING:
     import httpx2
 
-    from wiro_nb.api.client import Upload
+    from wiro_nb.schema import FileInput, WireBody
 
 LARGEST_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_DOWNLOADS = 8
@@ -162,9 +165,21 @@ class HttpTransport:
         await self._files.aclose()
 
     async def post(
-        self, path: str, json: Mapping[str, Any] | None = None, *, upload: Upload | None = None
+        self,
+        path: str,
+        json: Mapping[str, Any] | None = None,
+        *,
+        form: WireBody | None = None,
+        on_progress: OnProgress | None = None,
     ) -> dict[str, Any]:
         """Sends one POST, without retries, and returns the payload of its answer.
+
+        Args:
+            path: Of the endpoint.
+            json: The body.
+            form: Fields and files to send in place of JSON.
+            on_progress: Called with the bytes sent and the bytes in total after each piece of a form. Its
+                exceptions are ignored: a failing display must not break the upload.
 
         Raises:
             ConnectFailed, ConfigError, InputError: No byte of the request left.
@@ -172,23 +187,26 @@ class HttpTransport:
             ApiError, BadAnswer: As `read_envelope`.
         """
         async with self._slots:
-            response, body = await self._translating(self._post(path, json or {}, upload))
+            response, body = await self._translating(self._post(path, json or {}, form, on_progress))
         return read_envelope(response.status_code, response.headers, body)
 
     async def _post(
-        self, path: str, json: Mapping[str, Any], upload: Upload | None
+        self, path: str, json: Mapping[str, Any], form: WireBody | None, on_progress: OnProgress | None
     ) -> tuple[httpx2.Response, bytes]:
         url = f"{self.service.base_url}/{path}"
         async with asyncio.timeout(self.timeout_s * 2) as deadline:
             with ExitStack() as files:
-                if upload is None:
+                if form is None:
                     headers = {"content-type": "application/json"}
                     request = self._api.build_request("POST", url, content=_write_json(json), headers=headers)
                 else:
-                    values, parts = await asyncio.to_thread(files.enter_context, upload.open())
+                    values: dict[str, list[str]] = {}
+                    for name, value in form.fields:
+                        values.setdefault(name, []).append(value)
+                    parts = await asyncio.to_thread(_open_parts, form.parts, files)
                     encoded = self._api.build_request("POST", url, data=values, files=parts)
                     headers = {name: encoded.headers[name] for name in ("content-type", "content-length")}
-                    content = self._read_pieces(encoded, upload.on_progress, deadline)
+                    content = self._read_pieces(encoded, on_progress, deadline)
                     request = self._api.build_request("POST", url, content=content, headers=headers)
                 response = await self._api.send(request, stream=True)
             try:
@@ -325,6 +343,33 @@ def _failed(url: str, reason: str, problem: str, status: int | None = None) -> D
     return DownloadFailed(
         f"{name} was not fetched: {problem}.", url=url, reason=reason, run_id=None, status=status
     )
+
+
+def _open_parts(
+    parts: Iterable[tuple[str, FileInput]], files: ExitStack
+) -> list[tuple[str, tuple[str, BinaryIO, str]]]:
+    """Opens the files of a form until the stack is closed, and returns them as httpx2 takes them.
+
+    Raises:
+        InvalidFile: A file cannot be opened or changed since it was checked. Nothing has been sent then.
+    """
+    return [
+        (name, (file.name, files.enter_context(_open_part(name, file)), file.content_type or UNKNOWN))
+        for name, file in parts
+    ]
+
+
+def _open_part(name: str, file: FileInput) -> BinaryIO:
+    problem = "it is no longer there or cannot be read"
+    with suppress(OSError):
+        if file.path is not None:
+            handle = file.path.open("rb")
+            size_bytes = os.fstat(handle.fileno()).st_size
+            if file.size_bytes in (None, size_bytes):
+                return handle
+            handle.close()
+            problem = f"it had {file.size_bytes} bytes when it was checked and has {size_bytes} now"
+    raise InvalidFile.of_input(name, file.name, f"cannot be sent: {problem}", hint="give the file again")
 
 
 def _next_piece(pieces: Iterator[bytes]) -> bytes | None:

@@ -205,7 +205,7 @@ def records_in_outputs(notebook: Any) -> Iterator[dict[str, Any]]:
     """Gives the records of every output that has one, or those of a sweep or film, in their order."""
     for mark in output_marks(notebook):
         parts = (as_mapping(part).get("record") for part in as_list(as_mapping(mark.get("film")).get("parts")))
-        yield from filter(is_record, [mark, *parts, *as_mapping(mark.get("runs")).values()])
+        yield from filter(_looks_like_record, [mark, *parts, *as_mapping(mark.get("runs")).values()])
 
 
 def records_in_notebook(notebook: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -213,7 +213,7 @@ def records_in_notebook(notebook: Mapping[str, Any]) -> dict[str, dict[str, Any]
     found: dict[str, dict[str, Any]] = {}
     gathered = as_mapping(as_mapping(notebook.get("metadata")).get(KEY))
     for record in [*as_mapping(gathered.get("runs")).values(), *records_in_outputs(notebook)]:
-        if is_record(record):
+        if _looks_like_record(record):
             found[record["run_id"]] = pick_newer(found.get(record["run_id"]), record)
     return found
 
@@ -229,7 +229,7 @@ def merge_runs(present: Mapping[str, Any] | None, records: Mapping[str, Mapping[
         New metadata; the same content gives the same result, so that saving twice changes nothing.
     """
     merged = dict(present or {})
-    kept = {key: value for key, value in as_mapping(merged.get("runs")).items() if is_record(value)}
+    kept = {key: value for key, value in as_mapping(merged.get("runs")).items() if _looks_like_record(value)}
     for run_id, record in records.items():
         kept[run_id] = pick_newer(kept.get(run_id), dict(record))
     latest = sorted(kept)[-MAX_RUNS:]
@@ -243,8 +243,8 @@ def merge_runs(present: Mapping[str, Any] | None, records: Mapping[str, Mapping[
     return result
 
 
-def is_record(value: Any) -> bool:
-    """True for a value that looks like a record: it has a format and a run id."""
+def _looks_like_record(value: Any) -> bool:
+    """True for a value that has a format and a run id."""
     return isinstance(value, dict) and isinstance(value.get("run_id"), str) and "format" in value
 
 

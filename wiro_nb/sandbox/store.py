@@ -23,6 +23,7 @@ from urllib.parse import quote, unquote
 from starlette.datastructures import UploadFile
 
 from wiro_nb.files import safe_name
+from wiro_nb.media.sniffing import UNKNOWN
 from wiro_nb.sandbox.requests import Failure
 from wiro_nb.sandbox.tasks import Task, new_token
 from wiro_nb.schema.files import MAX_FILE_BYTES, accepted_types
@@ -209,7 +210,7 @@ class Files:
 def content_type(name: str) -> str:
     """Returns the media type that a file name stands for."""
     guessed = _TYPES_NOT_EVERYWHERE.get(_extension(name)) or mimetypes.guess_type(name)[0]
-    return guessed or "application/octet-stream"
+    return guessed or UNKNOWN
 
 
 def _server_path(path: Path) -> str:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from wiro_nb.json_values import as_decimal
+from wiro_nb.json_values import as_decimal, as_flag
 from wiro_nb.schema.types import Parameter
 
 WireValue = str | int | float | list[Any] | dict[str, Any]
@@ -30,7 +30,6 @@ _MOST_DIGITS = 20
 _MOST_DECIMALS = 20
 _UNSENDABLE = re.compile(r"[\x00\ud800-\udfff]")
 _SHOWN_CHARS = 60
-_FLAGS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 _COLOUR = re.compile(r"#?([0-9a-fA-F]{3}|[0-9a-fA-F]{6})")
 
 
@@ -108,7 +107,7 @@ def default_value(parameter: Parameter) -> WireValue | None:
     if isinstance(default, tuple):
         return list(default)
     if parameter.kind == "flag":
-        return _FLAGS.get(default.strip().lower())
+        return as_flag(default, None)
     if parameter.kind == "json":
         return _load_json(default)
     if parameter.kind == "choice" and parameter.options:
@@ -128,7 +127,7 @@ def _coerce_one(parameter: Parameter, value: object) -> str | int | float:
     if parameter.kind == "choice":
         return _choose(parameter, text)
     if parameter.kind == "flag":
-        if (flag := _FLAGS.get(text.strip().lower())) is None:
+        if (flag := as_flag(text, None)) is None:
             raise Problem(f"{shown(text)}: must be true or false", near=["true", "false"])
         return flag
     if parameter.kind == "colour":

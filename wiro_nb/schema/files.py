@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from wiro_nb.errors import InvalidFile
-from wiro_nb.files import safe_name
+from wiro_nb.files import expand_user, is_there, safe_name
 from wiro_nb.json_values import as_whole
 from wiro_nb.media.sniffing import sniff
 from wiro_nb.schema.coerce import Problem, is_empty
@@ -107,12 +107,8 @@ def open_file_input(parameter: str, value: str | Path, *, with_hash: bool = True
     try:
         return _open(value, with_hash, media)
     except Problem as problem:
-        raise InvalidFile(
-            f"{parameter}={problem.message}.",
-            hint=problem.hint,
-            name=parameter,
-            problems=[{"name": parameter, "message": f"{problem.message}.", "near": []}],
-        ) from None
+        shown, _, what = problem.message.partition(": ")  # as `_refusal` joins them
+        raise InvalidFile.of_input(parameter, shown, what, hint=problem.hint) from None
 
 
 def url_input(url: str) -> FileInput:
@@ -235,10 +231,7 @@ def _split(text: str, samples: tuple[str, ...]) -> list[str]:
 
 
 def _exists(text: str) -> bool:
-    try:
-        return bool(text.strip()) and Path(text.strip()).expanduser().is_file()
-    except (OSError, ValueError, RuntimeError):
-        return False
+    return bool(text.strip()) and is_there(expand_user(Path(text.strip())))
 
 
 def _open_item(parameter: Parameter, item: object, with_hash: bool) -> FileInput:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from wiro_nb.json_values import as_flag
 from wiro_nb.local_models import Distilled
 from wiro_nb.sandbox.engines import EngineError, fit_area
 from wiro_nb.sandbox.engines.diffusers.calls import Call, Lora, Picture, Request
@@ -257,7 +258,7 @@ def _flow(scheduler: str, shift: float) -> dict[str, Any]:
 def _convert_like(request: Request, name: str, default: object) -> str | int | float | bool:
     """Returns a value of the type of its default."""
     if isinstance(default, bool):
-        return request.text(name, str(default)).lower() in ("true", "1", "yes")
+        return as_flag(request.text(name, str(default)), default=False)
     if isinstance(default, int):
         return request.whole(name, default, -(2**31), 2**31)
     if isinstance(default, float):

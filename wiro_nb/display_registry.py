@@ -26,10 +26,9 @@ def call(kind: str, *arguments: Any, **options: Any) -> Any:
     Raises:
         RuntimeError: Nothing is registered: the public functions of `wiro_nb` were not used.
     """
-    load = _loaders.get(kind)
-    if load is None:
+    if kind not in _loaders:
         raise RuntimeError(f"{kind} needs the public functions: use wiro_nb.{kind}(...)")
-    return load()(*arguments, **options)
+    return _loaders[kind]()(*arguments, **options)
 
 
 def present(kind: str, item: Any, *, is_value: bool = False) -> None:
@@ -40,8 +39,7 @@ def present(kind: str, item: Any, *, is_value: bool = False) -> None:
         item: The object.
         is_value: True when it is the value of the cell, which may have displayed it already.
     """
-    load = _loaders.get(kind)
-    if load is None or "IPython" not in sys.modules:
+    if kind not in _loaders or "IPython" not in sys.modules:
         print(repr(item))
     else:
-        load()(item, is_value=is_value)
+        call(kind, item, is_value=is_value)

@@ -158,7 +158,7 @@ def test_a_comparison_plays_in_step_and_wipes(static_page: StaticPage, clip_data
     differ = [{"name": "loraType", "cells": [[["ZoomIn", False]], [["PanLeft", False]]]}]
     titles = {"title": "1 setting differs", "same_title": "1 setting is the same"}
     view = {"clips": clips, "differ": differ, "results": [], "same": ["seed"], **titles}
-    widget = ComparisonWidget(view=view, stars=[False, False], text="", on_action=print)
+    widget = ComparisonWidget(view=view, stars=[False, False], on_action=print)
     page = static_page.show(widget, files={"clip.mp4": clip_data})
     wait_until_loaded(page, 2)
     expect(page.locator(".wiro-diff")).to_contain_text("1 setting differs")

@@ -8,23 +8,20 @@ page has its older outputs replaced through the bridge.
 from __future__ import annotations
 
 import logging
-import threading
-import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from wiro_nb.json_values import as_decimal
-from wiro_nb.notebook.display import publish
-from wiro_nb.notebook.run.display import is_settled, stack_outputs, static_output
+from wiro_nb.notebook.run.display import is_settled, static_output
 from wiro_nb.notebook.session import current_context, session
 from wiro_nb.presentation.output import Output
 from wiro_nb.provenance.find import pick_newer
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
+    from wiro_nb.notebook.form.runs import FormResults
     from wiro_nb.notebook.widgets.views import BridgeWidget
     from wiro_nb.session.manager import Manager
 
@@ -160,55 +157,3 @@ def _is_newer(record: Mapping[str, Any], status: str | None) -> bool:
 
 
 bridge = Bridge()
-
-
-MARK = "wiro-form-results"
-FORM_KEY = "wiro_form"
-MOST_RESULTS = 5
-
-
-class FormResults:
-    """The static output under one form; this kernel updates it as long as the form exists."""
-
-    def __init__(self) -> None:
-        self.key = uuid.uuid4().hex
-        self._runs: list[Run] = []  # newest first
-        self._lock = threading.Lock()
-        self._is_placed = self._is_stale = False
-
-    def place(self) -> None:
-        """Displays the output in the running cell, empty while there is no run."""
-        bridge.forms[self.key] = self
-        self._publish(update=False)
-        self._is_placed = True
-
-    def add(self, run: Run) -> None:
-        """Puts a run on top (any thread)."""
-        with self._lock:
-            self._runs = [run, *self._runs][:MOST_RESULTS]
-        self.refresh()
-
-    def refresh(self) -> None:
-        """Brings the output up to date (any thread); does nothing where the form was never displayed."""
-        if self._is_placed:
-            self._publish(update=True)
-
-    def repair(self) -> None:
-        """Brings the output up to date in pages that were loaded again (any thread)."""
-        self._is_stale = True
-        with self._lock:
-            if self._runs:
-                bridge.send_form(self.key, self._output())
-
-    def _publish(self, *, update: bool) -> None:
-        with self._lock:
-            output = self._output()
-            publish(output, display_id=f"wiro-form-{self.key}", update=update)
-            if update and self._is_stale:
-                bridge.send_form(self.key, output)
-
-    def _output(self) -> Output:
-        """Returns the results, newest first, with the newest one's picture and record, and the form's key."""
-        stacked = stack_outputs([static_output(run) for run in self._runs])
-        metadata = {**stacked.metadata, FORM_KEY: self.key}
-        return replace(stacked, html=f'<div class="{MARK}">{stacked.html}</div>', metadata=metadata)

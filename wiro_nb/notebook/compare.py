@@ -21,7 +21,7 @@ from wiro_nb.notebook.session import current_context, session
 from wiro_nb.presentation.html import CARD, Child, Html, code, details, h, line, muted, table, url
 from wiro_nb.presentation.models import option_labels
 from wiro_nb.presentation.output import Displayable, Output
-from wiro_nb.presentation.reproduction import setting_text
+from wiro_nb.presentation.reproduction import differ_title, setting_text
 from wiro_nb.presentation.run import media, poster_base64, run_facts
 from wiro_nb.reproduce.compare import diff_settings, settings_of
 
@@ -60,8 +60,7 @@ class RunDifferences:
     @property
     def title(self) -> str:
         """How many settings differ."""
-        count = len(self.differ)
-        return f"{format_count(count, 'setting')} differ" if count > 1 else f"{count or 'no'} setting differs"
+        return differ_title(len(self.differ))
 
     @property
     def same_title(self) -> str:
@@ -173,10 +172,7 @@ class ComparisonView(Displayable):
         from wiro_nb.notebook.widgets.views import ComparisonWidget
 
         if self._widget is None:
-            text = f"Comparison of {', '.join(snapshot.short_id for snapshot in self.snapshots)}"
-            self._widget = ComparisonWidget(
-                view=self._data(), stars=self._stars(), text=text, on_action=self._on_action
-            )
+            self._widget = ComparisonWidget(view=self._data(), stars=self._stars(), on_action=self._on_action)
             self._stops = [run.on_change(self._on_change) for run in self.runs]
         return self._widget
 

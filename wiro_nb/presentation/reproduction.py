@@ -47,13 +47,16 @@ def comparison_output(comparison: Comparison, *, with_settings: bool = True) -> 
 
 
 def _settings(comparison: Comparison, settings: Mapping[str, tuple[Any, ...]]) -> Block:
-    text = "no setting differs"
-    if settings:
-        text = f"{format_count(len(settings), 'setting')} {'differs' if len(settings) == 1 else 'differ'}"
+    text = differ_title(len(settings))
     rows: list[list[Child]] = [[code(name), *map(_cell, values)] for name, values in settings.items()]
     shown = table(("setting", comparison.left.label, comparison.right.label), rows) if rows else ""
     lines = (f"  {name}: {'  |  '.join(map(setting_text, values))}" for name, values in settings.items())
     return Block(join(line(text, style="margin:8px 0 0 0"), shown), (f"  {text}", *lines))
+
+
+def differ_title(count: int) -> str:
+    """Returns "no setting differs", "1 setting differs" or "2 settings differ"."""
+    return f"{format_count(count, 'setting')} differ" if count > 1 else f"{count or 'no'} setting differs"
 
 
 def tree_output(root: Branch, wanted: str) -> Output:

@@ -162,10 +162,6 @@ def test_known_actions_reach_the_handler() -> None:
     assert seen == ["cancel"]
 
 
-def test_the_card_reads_as_one_line_where_no_widget_shows() -> None:
-    assert repr(RunCard(GENERATING)) == "Generating · a/b · run abcde"
-
-
 def test_a_preview_comes_with_the_moment_in_one_message_and_goes_with_the_end(messages: list[Any]) -> None:
     card = RunCard(GENERATING)
     messages.clear()

@@ -140,7 +140,7 @@ class FilmView(LiveView[Film]):
         """Returns the strip."""
         from wiro_nb.notebook.widgets.views import FilmStrip
 
-        return FilmStrip(state=self._data()[0], text=repr(self.handle), on_action=self._on_action)
+        return FilmStrip(state=self._data()[0], on_action=self._on_action)
 
     def follow(self) -> None:
         """Follows the film, or another one in its place."""

@@ -1,30 +1,26 @@
-"""Opens forms, estimates their prices, offers earlier runs as their inputs, and starts their runs."""
+"""Opens forms, estimates their prices, and starts their runs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import lru_cache
-from itertools import islice
 from typing import Any
 
 from wiro_nb.config import SANDBOX
 from wiro_nb.errors import BadRecord, BudgetExceeded, WiroError
-from wiro_nb.execution.requests import read_run_text, resolve_inputs
+from wiro_nb.execution.requests import resolve_inputs
 from wiro_nb.execution.run import Run
 from wiro_nb.files import INPUTS_FOLDER
-from wiro_nb.formatting import format_budget, format_estimate, format_usd, format_when, shorten
-from wiro_nb.ledger.state import RunState
-from wiro_nb.notebook.bridge import FormResults, bridge
+from wiro_nb.formatting import format_budget, format_estimate, format_usd, shorten
+from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.display import show_messages
 from wiro_nb.notebook.form.form import ModelForm
 from wiro_nb.notebook.form.layout import given_values
+from wiro_nb.notebook.form.runs import FormResults, RunSources
 from wiro_nb.notebook.live import open_views
-from wiro_nb.notebook.run.display import read_poster
 from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, parent_of, submit_or_reuse
 from wiro_nb.notebook.run.view import RunCardView, RunView
 from wiro_nb.notebook.session import ExecutionContext, current_context, session, source_text
-from wiro_nb.presentation.run import jpeg_uri
 from wiro_nb.provenance.find import Source, find_settings
 from wiro_nb.provenance.made_by import match_inputs
 from wiro_nb.reproduce import find_source, record_of
@@ -34,8 +30,6 @@ from wiro_nb.schema.types import ModelSchema, Parameter
 from wiro_nb.schema.values import prepare, unknown_input
 
 _LISTED = 8
-RUNS_SHOWN = 12
-_LONGEST_PROMPT = 160
 
 
 def form(
@@ -238,7 +232,7 @@ class NotebookForm(ModelForm):
         )
 
 
-def form_of_run(run: Run, context: ExecutionContext, results: FormResults | RunView) -> NotebookForm:
+def form_of_run(run: Run, context: ExecutionContext, results: RunView | None) -> NotebookForm:
     """Returns the form of a run's model with the settings of the run."""
     schema = session.schema(run.model)
     return NotebookForm(schema, context, _values_of(run, schema), results=results)
@@ -271,53 +265,3 @@ def _field_value(value: object, parameter: Parameter | None) -> Any:
         return value
     places = [str(item.path or item.url) for item in value]
     return places if parameter is None or parameter.multiple else places[0]
-
-
-class RunSources:
-    """Earlier runs as inputs of one form.
-
-    Args:
-        schema: The form's model.
-        context: Where the form stands; its notebook's runs are offered.
-    """
-
-    def __init__(self, schema: ModelSchema, context: ExecutionContext) -> None:
-        self._schema, self._context = schema, context
-        # Reading a frame decodes the clip: once for each, not at every change of the form.
-        self._resolve: Callable[[str, str], str] = lru_cache(maxsize=64)(self._find)
-
-    def recent(self, media: str) -> list[dict[str, Any]]:
-        """Returns finished runs of this notebook with a file that fits, newest first."""
-        done = session.manager().runs(self._context.notebook, state=RunState.SUCCEEDED, limit=RUNS_SHOWN * 4)
-        fitting = {"": ("image", "video", "audio"), "image": ("image", "video")}.get(media, (media,))
-        return list(islice((_entry(run, kind) for run in done if (kind := _kind(run)) in fitting), RUNS_SHOWN))
-
-    def resolve(self, parameter: str, text: str) -> str:
-        """Returns the path a run reference stands for, and any other text as it is.
-
-        Raises:
-            WiroError: There is no such run, or it has no such file.
-        """
-        return text if read_run_text(text) is None else self._resolve(parameter, text)
-
-    def _find(self, parameter: str, text: str) -> str:
-        values = resolve_inputs(self._schema, {parameter: text}, find_run=session.manager().get)
-        return str(values[parameter])
-
-
-def _kind(run: Run) -> str:
-    """Returns "image", "video", "audio" or another kind of a run's first file; "" where it is not here."""
-    kinds = (item.content_type.partition("/")[0] for item in run.outputs if item.path)
-    return next(kinds, "") if run.path is not None else ""
-
-
-def _entry(run: Run, kind: str) -> dict[str, Any]:
-    snapshot = run.snapshot
-    return {
-        "id": run.short_id,
-        "kind": kind,
-        "model": run.model,
-        "prompt": snapshot.prompt[:_LONGEST_PROMPT],
-        "when": format_when(snapshot.finished_at or snapshot.created),
-        "thumb": jpeg_uri(read_poster(run)),
-    }

@@ -29,7 +29,7 @@ from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import check, draw_seed
 
 if TYPE_CHECKING:
-    from wiro_nb.notebook.form.controller import RunSources
+    from wiro_nb.notebook.form.runs import RunSources
 
 PRICE_UNKNOWN = "price not listed"
 CARDS_SHOWN = 5

@@ -12,7 +12,7 @@ from wiro_nb.errors import WiroError
 from wiro_nb.execution.run import Run
 from wiro_nb.formatting import format_forecast
 from wiro_nb.ledger.state import RunState, Snapshot, Stage
-from wiro_nb.notebook.bridge import FormResults, bridge
+from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.live import LiveView, open_views, presenter, throttle
 from wiro_nb.notebook.run.display import gone_note, is_settled, read_poster, stack_outputs, static_output
 from wiro_nb.notebook.session import ExecutionContext, session
@@ -116,7 +116,7 @@ class RunCardView:
         """Returns the form that shows the card, else a new one below it."""
         owner = self._owner
         if owner is None or isinstance(owner, RunView):
-            form: NotebookForm = call("form_of_run", self.run, self._context, owner or FormResults())
+            form: NotebookForm = call("form_of_run", self.run, self._context, owner)
         else:
             form = owner
         if edits:

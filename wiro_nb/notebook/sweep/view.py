@@ -116,8 +116,8 @@ class SweepView(LiveView[Sweep]):
         from wiro_nb.notebook.widgets.views import SweepGrid
 
         head, tiles = self._state()
-        options = {"text": repr(self.handle), "on_action": self._on_action}
-        return SweepGrid(plan=grid_plan(self.handle, self._notes), head=head, tiles=tiles, **options)
+        plan = grid_plan(self.handle, self._notes)
+        return SweepGrid(plan=plan, head=head, tiles=tiles, on_action=self._on_action)
 
     def follow(self) -> None:
         """Follows the runs."""

@@ -114,17 +114,14 @@ class OutputWidget(OwnWidget):
     attached = traitlets.Unicode(help="Model id of a widget that is shown below, or none.").tag(sync=True)
     _below: anywidget.AnyWidget | None = None
 
-    def __init__(
-        self, *, text: str = "", on_action: Callable[..., object] = lambda *_: None, **traits: Any
-    ) -> None:
+    def __init__(self, *, on_action: Callable[..., object] = lambda *_: None, **traits: Any) -> None:
         """Makes a widget.
 
         Args:
-            text: One line for where no widget can be shown.
             on_action: Called with a word of `actions`, and the message.
             **traits: Values of traits.
         """
-        self._text, self._on_action = text, on_action
+        self._on_action = on_action
         super().__init__(**traits)
 
     def on_message(self, content: dict[str, Any], buffers: Any) -> None:
@@ -147,9 +144,6 @@ class OutputWidget(OwnWidget):
         """Closes the widget and what is shown below it."""
         self.attach(None)
         super().close()
-
-    def __repr__(self) -> str:
-        return self._text
 
     @traitlets.default("view_key")
     def _default_view_key(self) -> str:

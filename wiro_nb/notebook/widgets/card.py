@@ -271,7 +271,3 @@ class RunCard(OutputWidget):
             self.state = self._view(snapshot)
             self.log = log_view(snapshot)
             self.preview = {} if snapshot.preview is None else asdict(snapshot.preview)
-
-    def __repr__(self) -> str:
-        """Returns one line about the run, shown where widgets are not available."""
-        return "{label} · {model} · run {run}".format(**self.state)

@@ -29,8 +29,8 @@ from wiro_nb.presentation.run import jpeg_uri
 from wiro_nb.schema.files import MAX_FILE_BYTES, accepted_types, is_url, open_file_input, sniff_type
 
 if TYPE_CHECKING:
-    from wiro_nb.notebook.form.controller import RunSources
     from wiro_nb.notebook.form.layout import FieldPlan
+    from wiro_nb.notebook.form.runs import RunSources
 
 
 class FieldValue(traitlets.TraitType[Any, Any]):

@@ -103,9 +103,6 @@ class RunTable(OutputWidget):
             self.rows = list(self._now.values())
         super().on_message(content, buffers)
 
-    def __repr__(self) -> str:
-        return f"{len(self._now)} runs; list them with %wiro runs"
-
 
 class ModelBrowser(OutputWidget):
     """Shows models, and reports words to search for and the chosen model.
@@ -130,9 +127,6 @@ class ModelBrowser(OutputWidget):
         """Adds models that are not there yet, behind the others."""
         known = {model["slug"] for model in self.models}
         self.models = [*self.models, *(model for model in models if model["slug"] not in known)]
-
-    def __repr__(self) -> str:
-        return f"{len(self.models)} models; list them with %wiro models"
 
 
 NOTEBOOK_RUN_LIMIT = 200

@@ -174,6 +174,40 @@ def test_a_strange_exit_code_ends_the_run_as_failed(manager: Manager, hostile: H
     assert run.record["status"] == "failed"
 
 
+CANCELLED = {"status": '"task_cancel"', "pexit": "null", "outputs": "[]"}
+
+
+@pytest.mark.parametrize(
+    "detail", [{"pexit": '"1"', "totalcost": '"0"'}, CANCELLED | {"totalcost": '"0"'}], ids=["failed", "cancelled"]
+)
+def test_a_task_that_succeeds_after_it_had_ended_otherwise_is_attached_as_a_success(
+    manager: Manager, hostile: HostileService, detail: dict[str, str]
+) -> None:
+    manager.settings = dataclasses.replace(PATIENT, late_checks_s=(), late_outputs_s=())
+    hostile.detail = detail
+    run = submit(manager, "not the end").wait(15, check=False)
+    assert run.cost_usd == 0
+    hostile.detail = {"totalcost": "null"}
+    assert manager.attach("7") is run
+    assert run.wait(15).state is RunState.SUCCEEDED
+    assert run.path is not None
+    row = manager.ledger.get(run.id)
+    assert (row.error, row.cost_usd, row.exit_code) == (None, None, "0"), "nothing is left of the other end"
+
+
+@pytest.mark.parametrize(
+    ("times", "cost_usd"),
+    [({"assigntime": '"1795710438"'}, None), ({"assigntime": '"0"'}, Decimal(0))],
+    ids=["with a worker", "in the queue"],
+)
+def test_only_a_run_cancelled_in_the_queue_is_free_where_the_service_names_no_cost(
+    manager: Manager, hostile: HostileService, times: dict[str, str], cost_usd: Decimal | None
+) -> None:
+    hostile.detail = CANCELLED | {"totalcost": "null", "starttime": '"0"'} | times
+    run = submit(manager, "stopped early").wait(15, check=False)
+    assert (run.state, run.cost_usd) == (RunState.CANCELLED, cost_usd)
+
+
 def test_a_detail_of_another_task_is_not_ours_and_strands_nothing(
     manager: Manager, hostile: HostileService
 ) -> None:

@@ -97,7 +97,7 @@ class Task:
         status: As the service spells it. exit_code: `pexit`; "0" is success.
         total_cost_usd: As the service bills it. compute_s: seconds of work.
         outputs: Output files. parameters: as received. model: "owner/name" if given.
-        created, started, finished, cancelled: UTC, None while it has not happened.
+        created, assigned, started, finished, cancelled: UTC, None while it has not happened.
         callback_url: As given with the run, or "".
         log, error_log: Whole stdout and stderr so far.
         made_by: How the outputs were made, where a service on this machine says so (`madeby`).
@@ -113,6 +113,7 @@ class Task:
     parameters: dict[str, Any] = field(default_factory=dict)
     model: str | None = None
     created: datetime | None = None
+    assigned: datetime | None = None
     started: datetime | None = None
     finished: datetime | None = None
     cancelled: datetime | None = None
@@ -220,6 +221,7 @@ def read_task(data: object) -> Task:
         parameters=as_mapping(raw.get("parameters")),
         model=_join(raw.get("modelslugowner"), raw.get("modelslugproject")) or None,
         created=as_moment(raw.get("createtime")),
+        assigned=as_moment(raw.get("assigntime")),
         started=as_moment(raw.get("starttime")),
         finished=as_moment(raw.get("postprocessendtime")) or as_moment(raw.get("endtime")),
         cancelled=as_moment(raw.get("canceltime")),

@@ -15,7 +15,7 @@ from wiro_nb.errors import RunCancelled, RunFailed, WiroError
 from wiro_nb.execution.state_writer import utc_now
 from wiro_nb.execution.tracker import TaskEnd
 from wiro_nb.json_values import dump_json
-from wiro_nb.ledger.state import LedgerRow, RunOutput, RunState, Snapshot
+from wiro_nb.ledger.state import LedgerRow, RunOutput, RunState, Snapshot, Stage
 from wiro_nb.provenance.content_credentials import describe_credentials, embed_and_sign
 from wiro_nb.provenance.embed import Embedded, hash_media
 from wiro_nb.provenance.record import build_record, write_sidecar
@@ -100,7 +100,8 @@ def _cost_of(row: LedgerRow, end: TaskEnd) -> Decimal | None:
     if cost_usd:
         return cost_usd
     is_free_failure = end.state is RunState.FAILED and (task.exit_code or "").strip() not in ("", "0")
-    never_started = end.state is RunState.CANCELLED and row.started_at is None and task.started is None
+    is_queued = end.stage.rank <= Stage.QUEUED.rank and row.started_at is None
+    never_started = end.state is RunState.CANCELLED and is_queued and (task.assigned or task.started) is None
     is_listed_free = cost_usd is not None and (row.is_free or row.estimated_usd == 0)
     return Decimal(0) if is_free_failure or never_started or is_listed_free else None
 

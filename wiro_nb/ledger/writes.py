@@ -37,6 +37,7 @@ _AMENDABLE = frozenset(
 )
 _TOLD = frozenset({"message", "error", "request"})
 """Texts of the service and the user, which are masked when a step writes them."""
+_OF_THE_END = ("error", "exit_code", "cost_usd", "finished_at", "compute_s", "record")
 
 
 # The steps of a run ----------------------------------------------------------------------------
@@ -211,9 +212,14 @@ def amend(connection: sqlite3.Connection, /, run_id: str, **changes: Any) -> Led
 
 
 def repair(connection: sqlite3.Connection, run_id: str, state: RunState, reason: str) -> LedgerRow:
-    """Sets a state without checking the transition; the reason is kept in the message."""
+    """Sets a state without checking the transition; the reason is kept in the message.
+
+    A run that is open again has no end: its error, cost and times of it are not those of the end to come.
+    """
     before = get(connection, run_id).state
-    return _change(connection, run_id, state=state, message=redact(f"Set from {before} by hand: {reason}"))
+    end = {} if state.is_final else {**dict.fromkeys(_OF_THE_END), "stage": Stage.QUEUED}
+    message = redact(f"Set from {before} by hand: {reason}")
+    return _change(connection, run_id, state=state, message=message, **end)
 
 
 def _change(connection: sqlite3.Connection, run_id: str, **changes: Any) -> LedgerRow:

@@ -240,8 +240,12 @@ def attach_task(ledger: Ledger, task: Task, choice: ServiceChoice, origin: Origi
     lost = _find_uncertain(ledger, task, choice.name) if owner is None else None
     if lost is not None:
         row = ledger.mark_submitted(lost.run_id, task.id, task.token, lost.submitting_at)
-    elif owner is not None and owner.state is RunState.FAILED and (not task.is_terminal or task.is_success):
-        # Given up here (the service did not know it for a while), and alive there.
+    elif (
+        owner is not None
+        and owner.state in (RunState.FAILED, RunState.CANCELLED)
+        and (not task.is_terminal or task.is_success)
+    ):
+        # Given up here (the service did not know it for a while, or called it cancelled), and alive there.
         row = ledger.repair(owner.run_id, RunState.SUBMITTED, "the service knows its task after all")
     else:
         row = ledger.insert_attached(_row_of_task(task, choice, origin, out_dir))

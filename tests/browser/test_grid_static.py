@@ -59,7 +59,6 @@ def make_grid(*axes: str) -> SweepGrid:
         },
         head=head_data(plan, snapshots),
         tiles=[tile_data(shot, place, labels[place], is_best=False) for place, shot in enumerate(snapshots)],
-        text="a sweep",
         on_action=print,
     )  # fmt: skip
 

@@ -232,20 +232,6 @@ class InvalidParameter(InputError, ValueError):
 class InvalidFile(InvalidParameter):
     """An input file is missing, unreadable, of the wrong type or too large. Fields as its base."""
 
-    @classmethod
-    def of_input(cls, name: str, value: str, problem: str, *, hint: str) -> InvalidFile:
-        """Returns the error about one file.
-
-        Args:
-            name: The input's id.
-            value: What was given for it, short enough to show.
-            problem: What is wrong, without a full stop.
-            hint: The next thing to do.
-        """
-        message = f"{value}: {problem}."
-        problems = [{"name": name, "message": message, "near": []}]
-        return cls(f"{name}={message}", hint=hint, name=name, value=value, problems=problems)
-
 
 class UnreadableSchema(InputError):
     """A model page or a Tool/Detail answer has no model in it. Fields: `source`."""

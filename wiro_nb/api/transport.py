@@ -369,7 +369,8 @@ def _open_part(name: str, file: FileInput) -> BinaryIO:
                 return handle
             handle.close()
             problem = f"it had {file.size_bytes} bytes when it was checked and has {size_bytes} now"
-    raise InvalidFile.of_input(name, file.name, f"cannot be sent: {problem}", hint="give the file again")
+    message = f"{name}={file.name}: cannot be sent: {problem}."
+    raise InvalidFile(message, hint="give the file again", name=name, value=file.name)
 
 
 def _next_piece(pieces: Iterator[bytes]) -> bytes | None:

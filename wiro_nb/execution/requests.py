@@ -148,13 +148,13 @@ def _resolve(
             what = "it is not done yet" if not value.done else "it has no file here"
             hint = f"%wiro wait {value.short_id}"
             raise _invalid(name, f"run {value.short_id} cannot be an input: {what}", hint)
-        frame = -1 if frame is None and wants_picture and _is_clip(value.path) else frame
+        frame = -1 if frame is None and wants_picture and decode.is_clip(value.path) else frame
         return value.path if frame is None else _stage(name, value.frame_png(frame))
     if isinstance(value, RunOutput):
         path = (folder or Path()) / (value.path or "")
         if not path.is_file():
             raise _invalid(name, f"{value.name or 'this output'} is not here as a file", "%wiro download RUN")
-        return _stage(name, decode.frame(path, -1)) if wants_picture and _is_clip(path) else path
+        return _stage(name, decode.frame(path, -1)) if wants_picture and decode.is_clip(path) else path
     if value is None or isinstance(value, FileInput):
         return value
     if isinstance(value, (str, Path)):
@@ -177,10 +177,6 @@ def _beside(value: str | Path, folder: Path | None) -> str | Path:
     if folder is None or not text or "://" in text or text.startswith("~") or Path(text).is_absolute():
         return value
     return folder / text if (folder / text).exists() else value
-
-
-def _is_clip(path: Path) -> bool:
-    return decode.sniff_file(path).startswith("video/")
 
 
 def _stage(name: str, data: bytes) -> Path:
@@ -241,8 +237,7 @@ def _png_of(name: str, value: Any) -> bytes:
 
 
 def _invalid(name: str, what: str, hint: str) -> InvalidFile:
-    problems = [{"name": name, "message": f"{what}.", "near": []}]
-    return InvalidFile(f"{name}: {what}.", hint=hint, name=name, problems=problems)
+    return InvalidFile(f"{name}: {what}.", hint=hint, name=name)
 
 
 # Input files as they are kept ----------------------------------------------------------------
@@ -268,9 +263,9 @@ def _store(name: str, item: FileInput, notebook_dir: Path) -> FileInput:
     try:
         return replace(item, path=keep_input(item.path, notebook_dir, item.sha256))
     except (OSError, ValueError) as error:
-        problem = f"cannot be copied beside the notebook: {reason_of(error)}"
+        message = f"{name}={item.name}: cannot be copied beside the notebook: {reason_of(error)}."
         hint = "check that the notebook's folder can be written to"
-        raise InvalidFile.of_input(name, item.name, problem, hint=hint) from None
+        raise InvalidFile(message, hint=hint, name=name, value=item.name) from None
 
 
 def plan_row(

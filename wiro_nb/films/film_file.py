@@ -17,7 +17,7 @@ from wiro_nb.execution.run_record import recorded_output
 from wiro_nb.files import hash_file, is_there, keep_input, reason_of, relative_path
 from wiro_nb.ids import new_run_id
 from wiro_nb.ledger.state import RunOutput
-from wiro_nb.media.decode import sniff_file
+from wiro_nb.media.decode import is_clip, sniff_file
 from wiro_nb.media.join import COPIED, Clip, JoinPlan, plan_join, read_clip, repeats, write_join
 from wiro_nb.provenance.content_credentials import describe_credentials, embed_and_sign
 from wiro_nb.provenance.embed import content_hashes, read_embedded, recorded_hashes
@@ -131,9 +131,9 @@ def _find_part(manager: Manager, source: str | Path | Run, notebook: str | None)
         if named_file is None or error.reason not in ("altered", "shape", "format"):
             raise
         side, note = Side(named_file.name, None, (named_file,)), f"{named_file.name}: its record is refused."
-    clip = next((number for number, file in enumerate(side.files) if _is_clip(file)), None)
-    path = side.files[clip] if clip is not None else None
-    if clip is None or path is None:
+    here = ((number, file) for number, file in enumerate(side.files) if file is not None and file.is_file())
+    clip, path = next(((number, file) for number, file in here if is_clip(file)), (0, None))
+    if path is None:
         hint = f"%wiro download {side.label}" if side.run is not None else "give a clip"
         raise InputError(f"{side.label} has no clip here", hint=hint)
     record = side.record
@@ -148,10 +148,6 @@ def _find_part(manager: Manager, source: str | Path | Run, notebook: str | None)
         record, note = None, f"{path.name} was changed: its record describes another file."
     credentials = describe_credentials(path)
     return Part(side.label, path, record, credentials.text if credentials is not None else "", note)
-
-
-def _is_clip(file: Path | None) -> bool:
-    return file is not None and file.is_file() and sniff_file(file).startswith("video/")
 
 
 def join_parts(

@@ -21,8 +21,8 @@ from wiro_nb.errors import BadRecord
 from wiro_nb.files import hash_file, relative_path
 from wiro_nb.json_values import as_decimal
 from wiro_nb.ledger.migrations import connect_sqlite, is_corrupt
-from wiro_nb.ledger.rows import COLUMNS, DAMAGE, insert_missing, money_text, read_output, read_row, read_time
-from wiro_nb.ledger.state import LedgerRow, RunOutput, RunState, Stage
+from wiro_nb.ledger.rows import DAMAGE, insert_missing, money_text, read_output, read_row, read_time
+from wiro_nb.ledger.state import ROW_FIELDS, LedgerRow, RunOutput, RunState, Stage
 from wiro_nb.provenance.record import SIDECAR_NAME, canonical_json, read_sidecar
 from wiro_nb.schema import hash_request
 
@@ -171,7 +171,7 @@ def _readable_rows(damaged: Path) -> Iterator[LedgerRow]:
             # A file that could not be migrated lacks the columns of later versions, or has their older names.
             values = dict(stored)
             values.setdefault("compute_s", values.get("elapsed_s"))
-            row, damaged_fields = read_row(map(values.get, COLUMNS))
+            row, damaged_fields = read_row(map(values.get, ROW_FIELDS))
             if not damaged_fields:
                 yield row
 

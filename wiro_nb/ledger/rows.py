@@ -17,8 +17,7 @@ from wiro_nb.ledger.state import ROW_FIELDS, LedgerRow, RunOutput, RunState, Sta
 from wiro_nb.redaction import SecretText, redact, redact_value
 
 _OUTPUT_FIELDS = frozenset(item.name for item in fields(RunOutput))
-COLUMNS = ROW_FIELDS
-WHOLE_ROW = ", ".join(COLUMNS)
+WHOLE_ROW = ", ".join(ROW_FIELDS)
 """What to select for `row_from_sql`."""
 _LOCAL_ONLY = frozenset({"task_token", "folder", "lease_owner", "lease_until", "scope", "account"})
 
@@ -125,7 +124,7 @@ _BY_TYPE: dict[str, tuple[_Convert, _Convert]] = {
 """How fields of a type are written and read; all other types are SQLite's own."""
 _CONVERSIONS = {item.name: _BY_TYPE[str(item.type)] for item in fields(LedgerRow) if item.type in _BY_TYPE}
 _CONVERSIONS |= {"message": (clean_text, str), "task_token": (_read_token, _read_token)}
-_READERS = tuple((place, _CONVERSIONS[name][1]) for place, name in enumerate(COLUMNS) if name in _CONVERSIONS)
+_READERS = tuple((place, _CONVERSIONS[name][1]) for place, name in enumerate(ROW_FIELDS) if name in _CONVERSIONS)
 DAMAGE = (ValueError, TypeError, AttributeError, RecursionError)
 _IF_DAMAGED = {
     "state": RunState.UNCERTAIN,  # never sent again, and its task is looked for
@@ -160,8 +159,8 @@ def read_row(stored: Iterable[Any]) -> tuple[LedgerRow, list[str]]:
         try:
             values[place] = read(values[place])
         except DAMAGE:
-            damaged.append(COLUMNS[place])
-            values[place] = _IF_DAMAGED.get(COLUMNS[place])
+            damaged.append(ROW_FIELDS[place])
+            values[place] = _IF_DAMAGED.get(ROW_FIELDS[place])
     return LedgerRow(*values), damaged
 
 
@@ -199,7 +198,7 @@ def row_to_sql(row: LedgerRow) -> dict[str, Any]:
     """Returns all columns of a row, with those that only searches use."""
     searched = [row.run_id, row.model, *(str(value) for value in row.parameters.values())]
     return {
-        **{name: to_sql(name, getattr(row, name)) for name in COLUMNS},
+        **{name: to_sql(name, getattr(row, name)) for name in ROW_FIELDS},
         "short_id": row.short_id,
         "search_text": clean_text(redact("\n".join(searched)).casefold()),
         "signature": work_signature(row.parameters),
@@ -207,7 +206,7 @@ def row_to_sql(row: LedgerRow) -> dict[str, Any]:
     }
 
 
-_INSERTED = (*COLUMNS, "short_id", "search_text", "signature", "work")
+_INSERTED = (*ROW_FIELDS, "short_id", "search_text", "signature", "work")
 _INSERT = f"INTO runs ({', '.join(_INSERTED)}) VALUES ({', '.join(':' + name for name in _INSERTED)})"
 
 
@@ -223,7 +222,7 @@ def insert_missing(connection: sqlite3.Connection, rows: Iterable[LedgerRow]) ->
 
 def export_line(row: LedgerRow) -> str:
     """Returns a row as one line of JSON, without tokens, secrets and what concerns this machine only."""
-    values: dict[str, Any] = {name: getattr(row, name) for name in COLUMNS if name not in _LOCAL_ONLY}
+    values: dict[str, Any] = {name: getattr(row, name) for name in ROW_FIELDS if name not in _LOCAL_ONLY}
     values |= {"outputs": [asdict(output) for output in row.outputs], "record": row.load_record()}
     return json.dumps(redact_value(values), sort_keys=True, ensure_ascii=False, default=_plain_text)
 

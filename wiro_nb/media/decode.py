@@ -41,6 +41,11 @@ def sniff_file(path: Path) -> str:
         return sniff(stream.read(_HEAD_BYTES))
 
 
+def is_clip(path: Path) -> bool:
+    """True for a video by its first bytes."""
+    return sniff_file(path).startswith("video/")
+
+
 def probe(path: Path) -> MediaInfo:
     """Returns what a file says about itself; None where it does not, never an error for a strange file.
 

@@ -208,7 +208,7 @@ def _compare_outputs(left: Side, right: Side, position: int) -> OutputComparison
         return OutputComparison(name, None, note=f"{absent.label} has no such file here")
     try:
         if _arrived_identical(left, right, position, one, two):
-            note = "" if hash_clip(one) == hash_clip(two) else _ONLY_THE_RECORD
+            note = "" if _hash_clip(one) == _hash_clip(two) else _ONLY_THE_RECORD
             return OutputComparison(name, "same bytes", note=note)
         return replace(compare_clips(one, two), name=name)
     except BadRecord as error:
@@ -296,7 +296,7 @@ def compare_clips(left: Path, right: Path) -> OutputComparison:
         BadRecord: A file is missing or is no clip.
         MissingExtra: The bytes differ and PyAV is not installed.
     """
-    if hash_clip(left) == hash_clip(right):
+    if _hash_clip(left) == _hash_clip(right):
         return OutputComparison(left.name, "same bytes")
     decode.require_decoder()
     return _compare_frames(left, right)
@@ -340,12 +340,7 @@ def _frames(path: Path) -> Iterator[np.ndarray[Any, Any]]:
         raise BadRecord(f"{path.name} has no pictures to compare")
 
 
-def hash_clip(path: Path) -> str:
-    """Returns the SHA-256 (hex) of a file's bytes.
-
-    Raises:
-        BadRecord: It cannot be read.
-    """
+def _hash_clip(path: Path) -> str:
     try:
         return hash_file(path)
     except OSError as error:

@@ -107,8 +107,7 @@ def open_file_input(parameter: str, value: str | Path, *, with_hash: bool = True
     try:
         return _open(value, with_hash, media)
     except Problem as problem:
-        shown, _, what = problem.message.partition(": ")  # as `_refusal` joins them
-        raise InvalidFile.of_input(parameter, shown, what, hint=problem.hint) from None
+        raise InvalidFile(f"{parameter}={problem.message}.", hint=problem.hint, name=parameter) from None
 
 
 def url_input(url: str) -> FileInput:

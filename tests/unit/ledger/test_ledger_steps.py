@@ -23,8 +23,8 @@ from wiro_nb.ids import new_run_id
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.queries import expected_seconds
 from wiro_nb.ledger.reuse import Reuse
-from wiro_nb.ledger.rows import COLUMNS, row_from_sql, row_to_sql
-from wiro_nb.ledger.state import RunOutput, RunState
+from wiro_nb.ledger.rows import row_from_sql, row_to_sql
+from wiro_nb.ledger.state import ROW_FIELDS, RunOutput, RunState
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_a_row_comes_back_as_it_was_written(ledger: Ledger) -> None:
 @given(text=st.text(), number=st.one_of(st.integers(), st.none()))
 def test_any_text_survives_the_way_to_sqlite_and_back(text: str, number: int | None) -> None:
     row = plan(request={"parameters": {"prompt": text, "n": number}})
-    assert row_from_sql(map(row_to_sql(row).get, COLUMNS)).request == row.request
+    assert row_from_sql(map(row_to_sql(row).get, ROW_FIELDS)).request == row.request
 
 
 def test_text_that_utf8_cannot_hold_is_stored(ledger: Ledger) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +14,6 @@ import pytest
 from wiro_nb.execution.requests import Origin
 from wiro_nb.execution.run import Run
 from wiro_nb.execution.settings import Settings
-from wiro_nb.io_thread import Completion
 from wiro_nb.ledger.state import Stage
 from wiro_nb.schema.values import Prepared
 from wiro_nb.session.manager import Manager
@@ -112,31 +110,6 @@ def wait_for(run: Run, holds: Any, timeout_s: float = 60.0) -> None:
             woken.clear()
     finally:
         stop()
-
-
-def when_waiting(run: Run, thread: int, act: Callable[[], object]) -> threading.Thread:
-    """Starts a thread that acts once the thread of that number sleeps in `run.wait`; join it."""
-
-    def sleeps() -> bool:
-        frame = sys._current_frames().get(thread)
-        while frame is not None:
-            is_wait = frame.f_code is Completion._wait_in_thread.__code__
-            if is_wait and frame.f_locals.get("self") is run._completion:
-                return True
-            frame = frame.f_back
-        return False
-
-    def look() -> None:
-        deadline = time.monotonic() + 60
-        while not sleeps():
-            if time.monotonic() > deadline:
-                return  # the test says what it misses
-            threading.Event().wait(0.01)
-        act()
-
-    looker = threading.Thread(target=look)
-    looker.start()
-    return looker
 
 
 def wait_for_stage(run: Run, stage: Stage) -> None:

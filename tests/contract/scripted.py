@@ -36,9 +36,9 @@ class ScriptedService:
                 answers = exchange["answers"]
                 answer = answers[min(self._used[index], len(answers) - 1)]
                 self._used[index] += 1
-                return httpx2.Response(exchange.get("status", 200), text=_write(answer))
+                return httpx2.Response(exchange.get("status", 200), text=write_answer(answer))
         return httpx2.Response(
-            404, text=_write({"result": False, "errors": [{"code": 0, "message": "Error parsing url."}]})
+            404, text=write_answer({"result": False, "errors": [{"code": 0, "message": "Error parsing url."}]})
         )
 
 
@@ -54,7 +54,7 @@ def _fits(exchange: dict[str, Any], request: httpx2.Request, body: bytes) -> boo
     return all(given.get(name) == value for name, value in wanted.items())
 
 
-def _write(answer: dict[str, Any]) -> str:
+def write_answer(answer: dict[str, Any]) -> str:
     # As seen in the service's own samples: the quotes of this list are not escaped.
     return re.sub(r'(?<="categories": )"\[.*?\]"', lambda found: found[0].replace("\\", ""), json.dumps(answer))
 

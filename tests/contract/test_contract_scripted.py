@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx2
 import pytest
 
-from tests.contract.scripted import ScriptedService
+from tests.contract.scripted import ScriptedService, write_answer
 from tests.contract.suite import ServiceContract, Subject
 from wiro_nb.api import CLOUD_BASE_URL, CLOUD_SOCKET_URL, Credentials, Service
 
@@ -33,6 +33,4 @@ class TestScripted(ServiceContract):
         )
 
     def test_the_script_has_the_unescaped_list(self) -> None:
-        from tests.contract.scripted import _write
-
-        assert '"categories": "["tool"]"' in _write({"categories": '["tool"]'})
+        assert '"categories": "["tool"]"' in write_answer({"categories": '["tool"]'})

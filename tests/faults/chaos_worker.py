@@ -56,7 +56,7 @@ KILL_POINTS: tuple[tuple[Any, str], ...] = (
     (Ledger, "mark_planned"),
     (Ledger, "mark_uncertain"),
     (client_module.WiroClient, "task_detail"),
-    (download, "_check_file"),
+    (download, "hash_file"),
     (run_record, "embed_and_sign"),
     (run_record, "write_sidecar"),
     (Ledger, "finish"),

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ import pytest
 from tests.faults.fault_proxy import Fault, FaultProxy
 from tests.faults.test_money import PNG
 from tests.manager_tools import QUICK, VACE, WAN
-from wiro_nb.api.client import WiroClient
+from wiro_nb.api import client
 from wiro_nb.errors import NotAccessible, SubmitUncertain
 from wiro_nb.execution.run import Run
 from wiro_nb.ledger.state import RunState
@@ -103,7 +104,7 @@ def world(
     service: Any, point_at: Any, make_manager: Any, monkeypatch: pytest.MonkeyPatch, request: Any
 ) -> Iterator[tuple[Any, FaultProxy, Manager]]:
     options, faults = request.param
-    monkeypatch.setitem(WiroClient.__init__.__kwdefaults__, "timeout_s", 1.5)
+    monkeypatch.setattr(client, "WiroClient", partial(client.WiroClient, timeout_s=1.5))
     proxy = FaultProxy(service, faults, **options)
     point_at(service, base_url=proxy.base_url)
     yield service, proxy, make_manager(settings=ONCE)

@@ -164,8 +164,7 @@ def test_a_service_that_stands_still_is_missed_and_found_again(
 ) -> None:
     """The process is stopped, so that its sockets stay open and nothing is refused: only silence tells."""
     point_at(sandbox)
-    patience = functools.partialmethod(client.WiroClient.__init__, timeout_s=1.0)
-    monkeypatch.setattr(client.WiroClient, "__init__", patience)
+    monkeypatch.setattr(client, "WiroClient", functools.partial(client.WiroClient, timeout_s=1.0))
     manager = make_manager(settings=replace(QUICK, safety_poll_s=0.5))
     run = held(manager, "a service that stands still")
     os.kill(sandbox.process.pid, signal.SIGSTOP)

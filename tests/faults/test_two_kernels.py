@@ -207,7 +207,7 @@ def test_a_laptop_that_was_closed_finds_its_run_done_by_another_kernel(
 
 
 @pytest.mark.parametrize(
-    "frozen_at", ["download._check_file", "run_record.embed_and_sign", "run_record.write_sidecar"]
+    "frozen_at", ["download.hash_file", "run_record.embed_and_sign", "run_record.write_sidecar"]
 )
 def test_a_kernel_that_was_frozen_while_it_saved_a_clip_changes_nothing_that_another_one_saved(
     make_manager: Any, service: Any, other_kernel: Any, frozen_at: str

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 NEEDED = ("av", "numpy", "PIL", "python_multipart", "starlette", "uvicorn")
 STDERR_NAME = "stderr.log"
-_START_TIMEOUT_S = 30.0
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 _LAST_REQUESTS_S = 1.0
@@ -50,12 +49,16 @@ class SandboxProcess:
         folder: Where it stores tasks and clips.
         name: "sandbox" or "local".
         arguments: Further arguments of its command line.
+        start_timeout_s: How long it may take to start.
     """
 
-    def __init__(self, folder: Path, *, name: str = SANDBOX, arguments: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, folder: Path, *, name: str = SANDBOX, arguments: tuple[str, ...] = (), start_timeout_s: float = 30.0
+    ) -> None:
         self.folder = folder
         self.name = name
         self._arguments = arguments
+        self._start_timeout_s = start_timeout_s
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
         self._service: Service | None = None
@@ -66,7 +69,7 @@ class SandboxProcess:
         return self._process.pid if self._process is not None else None
 
     def ensure(self) -> Service:
-        """Returns the address of the running sandbox; starts one when there is none. Blocks up to 30 s.
+        """Returns the address of the running sandbox; starts one when there is none. Blocks until it runs.
 
         Raises:
             MissingExtra: Its packages are not installed.
@@ -112,7 +115,7 @@ class SandboxProcess:
                 start_new_session=True,
             )
         self._process = process
-        began, timer = time.monotonic(), threading.Timer(_START_TIMEOUT_S, process.kill)
+        began, timer = time.monotonic(), threading.Timer(self._start_timeout_s, process.kill)
         timer.start()
         assert process.stdout is not None
         try:
@@ -121,11 +124,11 @@ class SandboxProcess:
             credentials = Credentials(facts["api_key"], facts.get("api_secret"))
             service = Service(self.name, facts["base_url"], facts["socket_url"], credentials)
         except (ValueError, KeyError, TypeError):
-            is_late = time.monotonic() - began >= _START_TIMEOUT_S
+            is_late = time.monotonic() - began >= self._start_timeout_s
             self._reap()
             if is_late:
                 raise ConnectFailed(
-                    f"the service {self.name} did not answer within {_START_TIMEOUT_S:.0f} s"
+                    f"the service {self.name} did not answer within {self._start_timeout_s:g} s"
                 ) from None
             raise ConfigError(  # it ended: trying again would not help
                 f"the service {self.name} did not start",

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.manager_tools import WAN, submit, wait_for_stage, when_waiting
+from tests.manager_tools import WAN, submit, wait_for_stage
 from wiro_nb.errors import RunFailed, StreamLost, TimedOut
 from wiro_nb.execution.run import Run, WaitInterrupted
 from wiro_nb.ledger.state import RunState, Stage
@@ -21,6 +21,19 @@ from wiro_nb.session.manager import Manager
 
 DEADLINE_S = 90.0
 InALoop = Callable[[str], "subprocess.Popen[str]"]
+
+
+def close_while_waiting(manager: Manager, run: Run) -> None:
+    """Closes a manager while its run is waited for: the waiter hears of it."""
+
+    async def scene() -> None:
+        waiting = asyncio.ensure_future(run.wait_async())
+        await asyncio.sleep(0)  # one turn of the loop: it waits
+        await asyncio.to_thread(manager.close)
+        with pytest.raises(StreamLost):
+            await asyncio.wait_for(waiting, 60)
+
+    asyncio.run(scene())
 
 
 @pytest.fixture
@@ -102,11 +115,19 @@ def test_a_cancelled_await_leaves_the_run_alone(manager: Manager, sandbox: Any) 
 def test_an_interrupt_stops_the_waiting_at_once_and_the_run_goes_on(manager: Manager, sandbox: Any) -> None:
     run = submit(manager, "[hold] a cat")
     wait_for_stage(run, Stage.GENERATING)
-    here = threading.get_ident()
-    typist = when_waiting(run, here, lambda: signal.pthread_kill(here, signal.SIGINT))
-    with pytest.raises(WaitInterrupted, match=run.short_id):
-        run.wait(60)
-    typist.join()
+    here, stopped = threading.get_ident(), KeyboardInterrupt()
+    for _ in range(20):  # until one comes while it waits: before that it is a plain KeyboardInterrupt
+        typist = threading.Timer(0.05, signal.pthread_kill, (here, signal.SIGINT))
+        try:
+            typist.start()
+            run.wait(60)
+        except KeyboardInterrupt as error:
+            stopped = error
+        typist.join()
+        if isinstance(stopped, WaitInterrupted):
+            break
+    assert isinstance(stopped, WaitInterrupted)
+    assert run.short_id in str(stopped)
     sandbox.release(run.task_id)
     assert run.wait(60).state is RunState.SUCCEEDED
 
@@ -172,21 +193,7 @@ def test_closing_wakes_whoever_waits_and_the_next_session_takes_the_run_up(
 ) -> None:
     run = submit(manager, "[hold] a cat")
     wait_for_stage(run, Stage.GENERATING)
-    caught: list[BaseException] = []
-
-    def wait() -> None:
-        try:
-            run.wait(60)
-        except StreamLost as error:
-            caught.append(error)
-
-    waiter = threading.Thread(target=wait)
-    waiter.start()
-    assert waiter.ident is not None
-    when_waiting(run, waiter.ident, manager.close).join()
-    waiter.join(60)
-    assert caught
-
+    close_while_waiting(manager, run)
     later = make_manager()
     (again,) = later.resume()
     assert again.id == run.id
@@ -202,20 +209,7 @@ def test_closing_wakes_whoever_looks_on_too_and_nobody_waits_in_vain_afterwards(
     wait_for_stage(run, Stage.GENERATING)
     other = make_manager()
     seen, late = other.get(run.short_id), Run(other, run.snapshot)
-    caught: list[BaseException] = []
-
-    def wait() -> None:
-        try:
-            seen.wait(60)
-        except StreamLost as error:
-            caught.append(error)
-
-    waiter = threading.Thread(target=wait)
-    waiter.start()
-    assert waiter.ident is not None
-    when_waiting(seen, waiter.ident, other.close).join()
-    waiter.join(60)
-    assert caught
+    close_while_waiting(other, seen)
     with pytest.raises(StreamLost):
         late.wait(60)
     run.cancel()

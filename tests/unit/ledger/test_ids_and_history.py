@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec, module_from_spec
 from pathlib import Path
 
 import pytest
@@ -17,13 +18,16 @@ from wiro_nb.ledger.rows import work_signature, work_units
 
 
 def make_ids(moments_ms: Sequence[int], randomness: bytes) -> list[str]:
-    """Makes an id at each moment, in a process that has made none."""
-    clock = iter(moments_ms)
+    """Makes an id at each moment, by a copy of the module that has made none."""
+    clock, found = iter(moments_ms), find_spec("wiro_nb.ids")
+    assert found is not None
+    assert found.loader is not None
+    fresh = module_from_spec(found)
+    found.loader.exec_module(fresh)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("wiro_nb.ids._last", -1)
         patch.setattr("time.time_ns", lambda: next(clock) * 1_000_000)
         patch.setattr("os.urandom", lambda count: randomness)
-        return [new_run_id() for _ in moments_ms]
+        return [fresh.new_run_id() for _ in moments_ms]
 
 
 def test_an_id_spells_its_time_and_randomness() -> None:

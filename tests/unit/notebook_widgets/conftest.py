@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import comm
 import pytest
 from comm.base_comm import BaseComm
+from ipywidgets import Widget
 
 
 class RecordingComm(BaseComm):
@@ -24,6 +25,12 @@ def messages(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, dict[s
     monkeypatch.setattr(comm, "create_comm", lambda *args, **kwargs: RecordingComm(*args, **kwargs))
     yield RecordingComm.sent
     RecordingComm.sent = []
+
+
+def send(widget: Widget, content: Any, *buffers: bytes) -> None:
+    """Has a widget receive a message as its front end sends it."""
+    data = {"method": "custom", "content": content}
+    widget.comm.handle_msg({"content": {"data": data}, "buffers": [memoryview(buffer) for buffer in buffers]})
 
 
 def custom(messages: list[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:

@@ -15,6 +15,8 @@ from wiro_nb.api.answers import Preview
 from wiro_nb.ledger.state import RunOutput, RunState, Snapshot, Stage
 from wiro_nb.notebook.widgets.card import RunCard, card_view
 
+from .conftest import send
+
 NOW = datetime(2026, 11, 21, 14, 2, tzinfo=UTC)
 
 
@@ -157,8 +159,8 @@ def test_an_older_moment_never_overwrites_a_newer_one() -> None:
 def test_known_actions_reach_the_handler() -> None:
     seen: list[str] = []
     card = RunCard(GENERATING, on_action=lambda action, _: seen.append(action))
-    card._receive(card, {"action": "cancel"}, [])
-    card._receive(card, {"action": "rm -rf"}, [])
+    send(card, {"action": "cancel"})
+    send(card, {"action": "rm -rf"})
     assert seen == ["cancel"]
 
 

@@ -11,7 +11,7 @@ import traitlets
 from wiro_nb.errors import InvalidFile
 from wiro_nb.notebook.widgets.fields import FileField
 
-from .conftest import custom
+from .conftest import custom, send
 
 PNG = bytes.fromhex("89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c489") + bytes(64)
 
@@ -19,10 +19,6 @@ PNG = bytes.fromhex("89504e470d0a1a0a0000000d49484452000000010000000108060000001
 @pytest.fixture
 def field(tmp_path: Path, messages: list[Any]) -> FileField:
     return FileField(name="image", multiple=True, upload_dir=tmp_path / "uploads")
-
-
-def send(field: FileField, content: dict[str, Any], *buffers: bytes) -> None:
-    field._receive(field, content, [memoryview(buffer) for buffer in buffers])
 
 
 def upload(field: FileField, data: bytes, name: str = "a.png", piece: int = 40, upload_id: str = "u1") -> None:

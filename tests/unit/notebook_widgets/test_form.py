@@ -26,7 +26,7 @@ from wiro_nb.schema import bundled_models, find_bundled
 from wiro_nb.schema.types import ModelSchema, Option, Parameter
 from wiro_nb.schema.values import prepare
 
-from .conftest import custom
+from .conftest import custom, send
 from .test_card import GENERATING
 
 WAN = "Wan-AI/Wan2.2-TI2V-5B-text-to-video"
@@ -105,12 +105,7 @@ def test_a_wrong_name_says_which_names_there_are() -> None:
 def test_run_gives_the_values_and_keeps_the_form(messages: list[Any]) -> None:
     form, runs = make_form()
     form["prompt"].value = "fog over a harbour"
-    form._handle_msg(
-        {
-            "content": {"data": {"method": "custom", "content": {"type": "run", "values": {"steps": 12}}}},
-            "buffers": [],
-        }
-    )
+    send(form, {"type": "run", "values": {"steps": 12}})
     assert runs[0]["prompt"] == "fog over a harbour"
     assert runs[0]["steps"] == 12, "what stood in the browser at the press counts"
     assert form.problems == {}
@@ -122,13 +117,13 @@ def test_a_typed_path_that_does_not_exist_is_refused_with_the_press(messages: li
     picture = tmp_path / "there.png"
     picture.write_bytes(bytes.fromhex("89504e470d0a1a0a") + bytes(64))
     press = {"type": "run", "values": {"image": []}, "addresses": {"image": str(tmp_path / "nowhere.png")}}
-    form._receive(form, press, [])
+    send(form, press)
     assert runs == []
     assert "nowhere.png" in form.problems["image"]["message"]
     assert {"type": "refused", "first": "image"} in custom(messages)
-    form._receive(form, {**press, "addresses": {"image": str(picture)}}, [])
+    send(form, {**press, "addresses": {"image": str(picture)}})
     assert [run["image"] for run in runs] == [[str(picture)]]
-    form._receive(form, {"type": "run", "values": {"image": []}}, [])
+    send(form, {"type": "run", "values": {"image": []}})
     assert runs[-1]["image"] == [], "a file taken out in the page is not sent"
 
 
@@ -187,7 +182,7 @@ def test_an_error_of_the_run_is_said_under_the_button(messages: list[Any]) -> No
         raise BudgetExceeded("The run would go over the budget.", hint="%wiro budget 5")
 
     form = ModelForm(schema, on_run=refuse, values={"prompt": "fog"})
-    form._receive(form, {"type": "run", "values": {}}, [])
+    send(form, {"type": "run", "values": {}})
     said = [message for message in custom(messages) if message["type"] == "message"]
     assert "budget" in said[-1]["lines"][0]
     assert any("%wiro budget 5" in line for line in said[-1]["lines"])
@@ -203,7 +198,7 @@ def test_an_unexpected_error_is_said_too(messages: list[Any], caplog: pytest.Log
         raise RuntimeError("disk on fire")
 
     form = ModelForm(schema, on_run=broken, values={"prompt": "fog"})
-    form._receive(form, {"type": "run"}, [])
+    send(form, {"type": "run"})
     assert "disk on fire" in custom(messages)[-1]["lines"][0]
 
 

@@ -17,6 +17,8 @@ from wiro_nb.notebook.widgets.views import ModelBrowser
 from wiro_nb.schema import bundled_models, find_bundled
 from wiro_nb.schema.values import prepare
 
+from .conftest import send
+
 PNG = bytes.fromhex("89504e470d0a1a0a") + bytes(100)
 
 
@@ -109,8 +111,8 @@ def test_a_file_of_another_kind_is_refused_with_its_first_bytes(tmp_path: Path) 
     said: list[dict[str, Any]] = []
     field = FileField(name="image", media="image", upload_dir=tmp_path)
     field.send = lambda content, *_: said.append(content)
-    field._receive(field, {"type": "begin", "upload": "u", "name": "a.mp4", "size": 90_000_000}, [])
-    field._receive(field, {"type": "chunk", "upload": "u", "seq": 0}, [b"\0\0\0\x20ftypisom" + bytes(500)])
+    send(field, {"type": "begin", "upload": "u", "name": "a.mp4", "size": 90_000_000})
+    send(field, {"type": "chunk", "upload": "u", "seq": 0}, b"\0\0\0\x20ftypisom" + bytes(500))
     assert said[-1]["type"] == "refused"
     assert "takes jpg, png" in said[-1]["message"]
     assert list(tmp_path.iterdir()) == []
@@ -122,9 +124,9 @@ def test_the_model_browser_reports_and_adds_each_model_once() -> None:
         models=[{"slug": "a/b"}],
         on_action=lambda action, content: asked.append((action, content.get("query") or content.get("slug"))),
     )
-    browser._receive(browser, {"action": "search", "query": "fox"}, [])
-    browser._receive(browser, {"action": "choose", "slug": "a/b"}, [])
-    browser._receive(browser, "nonsense", [])
+    send(browser, {"action": "search", "query": "fox"})
+    send(browser, {"action": "choose", "slug": "a/b"})
+    send(browser, "nonsense")
     assert asked == [("search", "fox"), ("choose", "a/b")]
     browser.add([{"slug": "a/b"}, {"slug": "c/d"}])
     assert [model["slug"] for model in browser.models] == ["a/b", "c/d"]

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 from typing import Any
 
@@ -69,12 +70,13 @@ def test_a_process_that_says_nothing_is_ended_and_one_that_says_nonsense_did_not
     program = tmp_path / "python"
     program.write_text(f"#!/bin/sh\n{says}\n")
     program.chmod(0o755)
-    monkeypatch.setattr("wiro_nb.services.connection._START_TIMEOUT_S", 0.2 if kind is ConnectFailed else 60.0)
     monkeypatch.setattr(sys, "executable", str(program))
-    process = SandboxProcess(tmp_path)
+    process = SandboxProcess(tmp_path, start_timeout_s=0.2 if kind is ConnectFailed else 60)
+    began = time.monotonic()
     with pytest.raises(kind):
         process.ensure()
     assert process.pid is None
+    assert time.monotonic() - began < 30, "it was ended, and did not end by itself"
 
 
 def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,16 +7,19 @@ import importlib
 import json
 import stat
 import sys
+import time
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tests.manager_tools import WAN, submit
+from tests.unit.api.servers import read_request, response, tcp_server
 from wiro_nb.api import Credentials
-from wiro_nb.api.answers import ModelDetail, read_task
+from wiro_nb.api.answers import read_task
 from wiro_nb.api.pricing import read_pricing
 from wiro_nb.config import data_dir
 from wiro_nb.errors import AuthRejected, BudgetExceeded, ConfigError, MissingCredentials
@@ -202,26 +205,39 @@ def test_login_keeps_only_a_key_that_works(
     assert manager.choice.is_free
 
 
+@pytest.mark.parametrize("has_inputs", [True, False])
 def test_what_the_service_shows_of_a_model_wins_over_the_bundled_inputs_once_it_was_read(
-    make_manager: Any, monkeypatch: pytest.MonkeyPatch
+    make_manager: Any, point_at: Any, has_inputs: bool
 ) -> None:
-    manager = make_manager()
     bundled = find_bundled("pruna/vace")
     assert bundled is not None
-    raw = {
+    inputs = [{"id": "prompt", "type": "text"}, {"id": "mood", "type": "select", "options": ["calm"]}]
+    tool = {
         "slugowner": "pruna", "slugproject": "vace", "cleanslugowner": "pruna", "cleanslugproject": "vace-2",
-        "parameters": [{"id": "prompt", "type": "text"}, {"id": "mood", "type": "select", "options": ["calm"]}],
+        "parameters": inputs if has_inputs else None,
         "dynamicprice": [{"inputs": {}, "price": "0.5", "priceMethod": "cpr"}],
     }  # fmt: skip
-    assert manager.schema("pruna/vace") == bundled
-    catalogue = manager.services.catalogue()
-    catalogue._store("pruna/vace", ModelDetail(read_detail(raw), read_pricing(raw), raw))
-    prepared = manager.prepare("pruna/vace", {"prompt": "a fox", "mood": "calm"})
-    assert prepared.schema.run_path == "pruna/vace-2"
-    assert prepared.parameters["mood"] == "calm"
-    raw["parameters"] = None
-    catalogue._store("pruna/vace", ModelDetail(read_detail(raw), read_pricing(raw), raw))
-    assert manager.schema("pruna/vace") == bundled
+
+    async def show(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert (await read_request(reader))[0][":path"] == "/v1/Tool/Detail"
+        writer.write(response({"result": True, "tool": [tool]}))
+
+    async def read_page() -> Manager:
+        async with tcp_server(show) as service:
+            keys = SimpleNamespace(socket_url=service.socket_url, api_key=KEY, api_secret=SECRET)
+            point_at(keys, service.base_url)
+            manager: Manager = make_manager()
+            assert manager.schema("pruna/vace") == bundled
+            assert await asyncio.to_thread(manager.prices.detail, "pruna/vace") is not None
+        return manager
+
+    manager = asyncio.run(read_page())
+    if has_inputs:
+        prepared = manager.prepare("pruna/vace", {"prompt": "a fox", "mood": "calm"})
+        assert prepared.schema.run_path == "pruna/vace-2"
+        assert prepared.parameters["mood"] == "calm"
+    else:
+        assert manager.schema("pruna/vace") == bundled
 
 
 def test_a_page_that_the_service_refuses_is_asked_for_once_by_all_runs_and_anew_by_the_user(
@@ -268,10 +284,11 @@ def test_a_busy_service_is_asked_for_a_price_again_soon(
     make_manager: Any, start_sandbox: Any, point_at: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a price nothing is reserved from the budget; only "there is no such model" may last minutes."""
-    monkeypatch.setattr("wiro_nb.services.catalogue._UNREACHABLE_S", 0.0)
     point_at(start_sandbox("--engine", "instant", "--speed", "50", "--faults", "Tool/Detail:503@1-4"))
     manager = make_manager()
     assert manager.prices.detail(WAN) is None
+    now = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: now() + 15)
     assert submit(manager, "a cat").wait(60).snapshot.estimated_usd is not None
 
 

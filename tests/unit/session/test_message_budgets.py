@@ -97,12 +97,14 @@ def test_a_run_in_flight_is_two_tasks_and_a_socket_that_sends_at_once(
     with count_bytes() as wires:
         submit(manager, "first").wait(60)
         start = sum(wire.sent + wire.received for wire in wires.values())
-        runs = [submit(manager, f"[queue] [hold] {number}") for number in range(20)]
+        runs, loops = [submit(manager, f"[queue] [hold] {number}") for number in range(20)], set()
+        runs[0].on_change(lambda _: loops.add(asyncio.get_running_loop()))
         until(lambda: sockets_of(service) == 21)
         for run in runs:  # each is listened to before it starts: nobody asks for what was missed
             service.release(run.task_id)
         until(lambda: all(run.snapshot.stage is Stage.GENERATING for run in runs))
-        tasks = manager._io.run(count_tasks())
+        (loop,) = loops
+        tasks = asyncio.run_coroutine_threadsafe(count_tasks(), loop).result(60)
         for run in runs:
             service.release(run.task_id)
         for run in runs:

@@ -69,8 +69,9 @@ SCRIPT = """async ([widgets, shown, scripts, styles, files]) => {
     const create_view = async (model) => {
         const el = document.createElement('div');
         const ending = new AbortController();
-        const end = await render(await load(model.id), model, el, ending);
-        return { el, remove: () => { ending.abort(); end?.(); el.remove(); } };
+        // As with anywidget, the view is there before it is drawn.
+        const drawn = load(model.id).then((module) => render(module, model, el, ending));
+        return { el, remove: () => { ending.abort(); drawn.then((end) => end?.()); el.remove(); } };
     };
     const manager = {
         get_model: async (id) => models.get(id), all: () => models.values(), create_view, context: { urlResolver },

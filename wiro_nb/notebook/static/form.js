@@ -119,7 +119,7 @@ function showProblems(view, place) {
  * in this moment takes the view away; then its next view does this.
  */
 function takeFocus(model, view, card) {
-  whenShown(card, () => {
+  whenShown(() => card, () => {
     card.scrollIntoView({ block: "nearest" });
     [...view.fields.values()][0]?.focus();
     setTimeout(() => card.isConnected && put(model, "takes_focus", false), REDRAWN_WITHIN_MS);

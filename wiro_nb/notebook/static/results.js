@@ -4,13 +4,17 @@ import { h, icon, setText, setShown, setAttribute } from "./dom.js";
 /** True when the focus is in `node` or around it: a user is at work here, not in another cell. */
 export const hasFocusNear = (node) => node.contains(document.activeElement) || Boolean(document.activeElement?.contains(node));
 
-/** Calls `act` once a node stands in the page. */
-export function whenShown(node, act, frames = 60) {
-  requestAnimationFrame(() => (node.isConnected ? act() : frames && whenShown(node, act, frames - 1)));
+/** Calls `act` with the node that `find` returns, once it stands in the page: a view is drawn some time after it was made. */
+export function whenShown(find, act, frames = 60) {
+  requestAnimationFrame(() => {
+    const node = find();
+    if (node?.isConnected) act(node);
+    else if (frames) whenShown(find, act, frames - 1);
+  });
 }
 
-/** Scrolls a node into view and gives it the focus, unless something in it took it already. */
-const reveal = (node) => whenShown(node, () => {
+/** Scrolls the node that `find` returns into view and gives it the focus, unless something in it took it already. */
+const reveal = (find) => whenShown(find, (node) => {
   if (node.contains(document.activeElement)) return;
   node.scrollIntoView({ block: "nearest" });
   node.focus({ preventScroll: true });
@@ -38,7 +42,7 @@ export function makeAttachment(model, signal) {
   const node = h("div", { class: "wiro-attached", tabindex: "-1", role: "group", "aria-label": "Opened below", hidden: true });
   const show = makeViewer(model, node, signal);
   const update = () => show(model.get("attached")).then(() => setShown(node, node.firstChild));
-  model.on("change:attached", () => update().then(() => node.firstChild && reveal(node)));
+  model.on("change:attached", () => update().then(() => reveal(() => node.querySelector(".wiro-card") && node)));
   update();
   return node;
 }
@@ -72,7 +76,7 @@ export function makeResults(model, { host, signal }, onNewest) {
   const show = makeViewer(model, place, signal);
   let thumbs = new Map();
   let [opened, newest, latest] = ["", "", 0];
-  const showOpened = () => reveal(place.querySelector(".wiro-run") ?? place);
+  const showOpened = () => reveal(() => place.querySelector(".wiro-run"));
   const open = async (id) => {
     if (opened === id) return;
     opened = id;

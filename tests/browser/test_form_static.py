@@ -345,6 +345,29 @@ def test_a_file_cancelled_while_it_is_looked_at_is_not_sent(static_page: StaticP
     assert static_page.sent("begin") == []
 
 
+def test_a_file_that_was_refused_is_pointed_out_before_a_run_goes_without_it(static_page: StaticPage) -> None:
+    form = hostile_form()
+    page = show(static_page, form)
+    notes: Any = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"hello"}
+    field(page, "image").locator("input[type=file]").set_input_files(notes)
+    page.wait_for_function("() => window.sent.some((message) => message.type === 'begin')")
+    answer = {"type": "refused", "upload": static_page.sent("begin")[0]["upload"], "message": "notes.txt is text."}
+    page.evaluate(
+        """async ([id, answer]) => {
+            (await window.model.widget_manager.get_model(id)).fire('msg:custom', answer);
+        }""",
+        [form.fields["image"].model_id, answer],
+    )
+    expect(field(page, "image")).to_contain_text("notes.txt is text.")
+    run = page.locator(".wiro-btn-run")
+    run.click()
+    expect(page.locator(".wiro-notice")).to_contain_text("notes.txt is text.Nothing was sent.")
+    expect(field(page, "image").get_by_text("notes.txt is text.")).to_be_hidden()
+    assert static_page.sent("run") == []
+    run.click()
+    assert len(static_page.sent("run")) == 1
+
+
 def test_ctrl_enter_runs_once_however_long_it_is_held(static_page: StaticPage) -> None:
     page = show(static_page, wan_form())
     field(page, "prompt").locator("textarea").focus()

@@ -17,7 +17,7 @@ def make_browser() -> ModelBrowser:
         {
             "slug": f"owner/model-{number}",
             "title": f"Model {number}",
-            "description": "<b>fast</b>" if number % 2 else "slow",
+            "description": "<b>fast</b>, not image to video" if number % 2 else "slow",
             "categories": ["text-to-video" if number % 2 else "image-to-video"],
             "price": f"about $0.{20 - number:02}",
             "usd": (20 - number) / 100 if number else None,
@@ -46,6 +46,9 @@ def test_models_are_searched_narrowed_down_sorted_and_chosen(static_page: Static
     page.get_by_label("Sort").select_option("price")
     expect(cards.first).to_have_attribute("data-slug", "owner/model-11")
     search = page.get_by_label("Search models")
+    search.fill("image to video")  # those of the category come first, however cheap others are that name it
+    expect(page.get_by_role("status").first).to_contain_text("of 12")
+    expect(cards.first).to_have_attribute("data-slug", "owner/model-10")
     search.fill("model-1")
     expect(cards).to_have_count(3)
     page.wait_for_function("() => window.sent.some((message) => message.action === 'search')")

@@ -130,10 +130,9 @@ async function draw(parts, state, anchor, model) {
   drawList(parts.settingsBody, state.settings, settingNode);
   setShown(parts.settings, state.settings.length);
   setText(parts.settingsCount, state.settings.length);
-  const drawn = drawResult(parts, state, model);
   const lost = [drawActions(parts.actions, state.actions, parts.act), drawActions(parts.below, state.below, parts.act)];
   if (lost.some(Boolean)) parts.root.focus({ preventScroll: true });
-  await drawn;
+  await drawResult(parts, state, model);
 }
 
 function drawLog(parts, lines, state) {

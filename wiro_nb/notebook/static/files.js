@@ -313,5 +313,5 @@ export function makeFileControl({ plan, model, id, labelId, describedBy }) {
     drawList(items, shown, (item, index) => itemNode(item, index, shown.length, change));
     setText(choose.querySelector("span"), shown.length === 0 ? "Choose file" : isMultiple ? "Add a file" : "Choose another");
   };
-  return { node: h("div", {}, zone, error), get focusNode() { return address.box.value ? address.box : choose; }, show, invalidNode: zone, isBusy: () => uploads.children.length > 0, isAhead: () => asked > 0, takeAddress: address.take };
+  return { node: h("div", {}, zone, error), get focusNode() { return address.box.value ? address.box : choose; }, show, invalidNode: zone, isBusy: () => uploads.children.length > 0, isAhead: () => asked > 0, takeAddress: address.take, refusal: error };
 }

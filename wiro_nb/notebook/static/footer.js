@@ -69,6 +69,10 @@ export function makeFooter(model, form, results) {
     if (!isAnswered || !isCalm) return;
     const waiting = [...form.fields.values()].find((field) => field.isBusy());
     if (waiting) return showMessage([`${waiting.plan.label}: a file is still on its way. Press Run when it has arrived.`], "error");
+    // A file that was not taken is pointed out once: without it the run is another one than was asked for.
+    const refused = [...form.fields.values()].map((field) => field.refusal).filter((node) => node && !node.hidden);
+    refused.forEach((node) => setShown(node, false));
+    if (refused.length) return showMessage([...refused.map((node) => node.textContent), "Nothing was sent. Press Run again to run without it."], "error");
     isAnswered = isCalm = false;
     showBusy();
     setTimeout(() => {

@@ -27,16 +27,14 @@ function countCategories(models) {
   return [...counts].sort(([a, m], [b, n]) => n - m || a.localeCompare(b));
 }
 
-/** The picture of a model: one's own latest clip, else the service's cover, else words. */
+/** The picture of a model: one's own latest clip, else the service's cover, else none. */
 function coverNode(model, remote) {
   const place = h("span", { class: "wiro-cover" });
-  const without = () => place.replaceChildren(h("span", { class: "wiro-cover-no" }, "no cover"));
   const show = (tag, attributes) => {
-    const node = h(tag, { ...attributes, on: { error: without } });
+    const node = h(tag, { ...attributes, on: { error: () => node.remove() } });
     node.muted = true;
     place.replaceChildren(node);
   };
-  without();
   if (model.thumb) show("img", { src: model.thumb, alt: "", draggable: "false" });
   else if (!remote || !/^https?:/.test(model.cover)) return place;
   else if (/\.(mp4|webm)($|\?)/i.test(model.cover)) {
@@ -51,7 +49,7 @@ function coverNode(model, remote) {
 }
 
 function modelNode(model, { withCover, remote, active, current, isGone, choose }) {
-  const word = model.categories.find((item) => item !== active);
+  const words = model.categories.filter((item) => item !== active);
   const runs = model.runs ? `${model.runs.toLocaleString("en")} ${model.runs === 1 ? "run" : "runs"}` : "";
   return h("li", {}, h("button", { type: "button", class: "wiro-model", "data-slug": model.slug, "aria-current": current === model.slug && "true",
     "aria-disabled": isGone && "true", on: { click: () => choose(model) } },
@@ -61,7 +59,7 @@ function modelNode(model, { withCover, remote, active, current, isGone, choose }
     h("code", { class: "wiro-muted" }, model.slug),
     h("span", { class: "wiro-model-d", dir: "auto" }, model.description),
     h("span", { class: "wiro-row wiro-model-f" },
-      word && h("span", { class: "wiro-chip" }, word.replaceAll("-", " ")),
+      ...words.map((word) => h("span", { class: "wiro-chip" }, word.replaceAll("-", " "))),
       runs && h("span", { class: "wiro-muted wiro-small wiro-num" }, runs),
       moneyNode("b", model.price, { class: "wiro-num wiro-push" })))));
 }
@@ -74,7 +72,6 @@ function moveAmongCards(event, list) {
   const steps = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns, Home: -here, End: cards.length - 1 - here };
   if (here < 0 || !(event.key in steps)) return;
   event.preventDefault();
-  event.stopPropagation();
   cards[Math.max(0, Math.min(cards.length - 1, here + steps[event.key]))].focus();
 }
 
@@ -131,7 +128,8 @@ function render({ model, el }) {
     const fitting = all().filter((item) => words.every((word) => haystack(item).includes(word)));
     drawChips(fitting);
     const inside = category ? fitting.filter((item) => item.categories.includes(category)) : fitting;
-    const shown = [...inside].sort(SORTS[sort][1]).slice(0, limit);
+    const isNamed = (item) => item.categories.includes(words.join("-"));
+    const shown = [...inside].sort((a, b) => isNamed(b) - isNamed(a) || SORTS[sort][1](a, b)).slice(0, limit);
     const withCover = shown.some((item) => item.thumb || (covers && item.cover));
     const focused = list.contains(document.activeElement) ? document.activeElement.dataset.slug : null;
     list.replaceChildren(...shown.map((item) => modelNode(item, { withCover, remote: covers, active: category, current: chosen, isGone: model.get("gone"), choose })));

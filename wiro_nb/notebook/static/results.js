@@ -94,8 +94,7 @@ export function makeResults(model, { host, signal }, onNewest) {
     newest = ids[0];
     onNewest(cards[0]);
     await open(newest);
-    const here = document.activeElement;
-    const isAsked = turn > 1 ? hasFocusNear(node.parentNode ?? node) : here?.classList.contains("wiro-attached") && here.contains(node);
+    const isAsked = turn > 1 ? hasFocusNear(node.parentNode ?? node) : node.closest(".wiro-attached") === document.activeElement;
     if (isAsked) showOpened();
   };
   return { node, update, showOpened: () => open(newest).then(showOpened) };

@@ -30,9 +30,9 @@ def paint() -> dict[str, Any]:
     for _ in range(3):
         job = Job(MODEL, "clip", parameters, {}, folder)
         cpu = time.process_time()
-        (output,) = asyncio.run(PlaceholderEngine().run(job, report)).outputs
+        made = asyncio.run(PlaceholderEngine().run(job, report))
         times.append(time.process_time() - cpu)
-    info = decode.probe(output.path)
+    info = decode.probe(made.path)
     return {"cpu_s": min(times), "frames": info.frames, "size": [info.width, info.height]}
 
 

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.util import find_spec
@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from wiro_nb.sandbox.engines import Job, Preview, Progress, Result, diffusers
+from wiro_nb.sandbox.engines import Job, Progress, Result, diffusers
 from wiro_nb.sandbox.engines.diffusers import DiffusersEngine
 from wiro_nb.sandbox.engines.diffusers.calls import Call, Request
 from wiro_nb.sandbox.engines.diffusers.pool import Pool, start_process, worker_command
@@ -100,10 +100,10 @@ class Studio:
 
     def bytes_of(self, model: str, parameters: dict[str, Any], *pictures: Path, **changes: Any) -> bytes:
         """Generates one clip and returns its file."""
-        return self.run(model, parameters, *pictures, **changes).outputs[0].path.read_bytes()
+        return self.run(model, parameters, *pictures, **changes).path.read_bytes()
 
     @property
-    def previews(self) -> list[Preview]:
+    def previews(self) -> list[Mapping[str, Any]]:
         """The previews of the last run."""
         return [progress.preview for progress in self.progress if progress.preview is not None]
 

@@ -54,8 +54,8 @@ def test_the_same_request_gives_the_same_bytes_and_every_setting_changes_them(
 ) -> None:
     pictures = (picture,) if model in (VACE, EFFECTS, SKYREELS) else ()
     first = studio.run(model, base, *pictures)
-    clip = first.outputs[0].path.read_bytes()
-    info = probe_mp4(first.outputs[0].path)
+    clip = first.path.read_bytes()
+    info = probe_mp4(first.path)
     assert info is not None
     assert (info.width, info.height, info.frames) == (64, 64, 5)
     phases = [progress.phase for progress in studio.progress]
@@ -108,7 +108,7 @@ def test_a_distilled_lora_has_a_file_for_each_transformer(
             f"[models.'{EFFECTS}'.distilled]\nrepository = 'tiny/distilled'\nfiles = {names}\nsteps = 4"
         )
         result = studio.run(EFFECTS, given, picture)
-        clips.append(result.outputs[0].path.read_bytes())
+        clips.append(result.path.read_bytes())
     assert len(set(map(digest, clips))) == 4
     assert result.made_by["loras"][-1]["id"] == "tiny/distilled"
     assert "4 steps and guidance 1 in place of" in result.made_by["notes"][-1]
@@ -118,7 +118,7 @@ def test_two_workers_make_the_same_bytes(studio: Studio) -> None:
     async def both() -> list[bytes]:
         studio.changes = {"num_inference_steps": 4}
         runs = [studio.run_async(TI2V, SEED, ()) for _ in range(2)]
-        return [result.outputs[0].path.read_bytes() for result in await asyncio.gather(*runs)]
+        return [result.path.read_bytes() for result in await asyncio.gather(*runs)]
 
     one, two = studio.runner.run(both())
     assert digest(one) == digest(two)
@@ -159,7 +159,7 @@ def test_a_killed_worker_costs_a_second_run_with_the_same_bytes(studio: Studio) 
         run = asyncio.ensure_future(studio.run_async(TI2V, SEED, (), generating))
         await asyncio.wait_for(generating.wait(), 60)
         os.kill(studio.pid, signal.SIGKILL)
-        return (await run).outputs[0].path.read_bytes()
+        return (await run).path.read_bytes()
 
     assert digest(studio.runner.run(kill())) == expected
 
@@ -169,7 +169,9 @@ def test_too_little_memory_is_a_sentence_and_the_next_run_works(studio: Studio) 
         pytest.skip("the noise is made in the machine's memory, and fills it before the card's")
     with pytest.raises(EngineError, match=r"^Out of memory on CPU \(.*40000001 frames\): lower the size"):
         studio.run(TI2V, SEED, num_frames=40_000_001, width=512, height=512)
-    assert studio.run(TI2V, SEED).outputs[0].frames == 5
+    info = probe_mp4(studio.run(TI2V, SEED).path)
+    assert info is not None
+    assert info.frames == 5
 
 
 def test_previews_are_small_pictures_a_few_times_a_second(studio: Studio) -> None:
@@ -179,10 +181,10 @@ def test_previews_are_small_pictures_a_few_times_a_second(studio: Studio) -> Non
     studio.run(TI2V, SEED, num_inference_steps=60)
     assert 1 <= len(studio.previews) <= 4 * (time.monotonic() - started)
     for preview in studio.previews:
-        jpeg = base64.b64decode(preview.image.removeprefix("data:image/jpeg;base64,"))
+        jpeg = base64.b64decode(preview["image"].removeprefix("data:image/jpeg;base64,"))
         assert len(jpeg) < 14_000
         with Image.open(io.BytesIO(jpeg)) as image:
-            assert (image.format, image.size) == ("JPEG", (preview.width, preview.height))
+            assert (image.format, image.size) == ("JPEG", (preview["width"], preview["height"]))
 
 
 @pytest.mark.parametrize(

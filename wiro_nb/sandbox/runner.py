@@ -8,11 +8,12 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from wiro_nb.media.decode import probe
 from wiro_nb.sandbox.engines import Engine, EngineError, Job, Kind, Progress, Result, first_line
 from wiro_nb.sandbox.events import EventBroker
 from wiro_nb.sandbox.faults import DIRECTIVES, Faults
@@ -198,7 +199,7 @@ class _ActiveTask:
             if f"{note}\n" not in task.log:
                 self._log(note)
         if progress.preview is not None:
-            shown = {**asdict(progress.preview), "step": progress.step, "steps": progress.steps}
+            shown = {**progress.preview, "step": progress.step, "steps": progress.steps}
             self._runner.events.publish(task, "task_preview", shown)
         if progress.step and "slow" in self._directives:
             took_s = time.monotonic() - self._reported_at
@@ -256,7 +257,7 @@ class _ActiveTask:
         self._end("task_postprocess_end")
 
     async def _finish(self, result: Result | None) -> None:
-        """Ends a task that ran: stores its outputs and bills it when it succeeded."""
+        """Ends a task that ran: stores its output and bills it when it succeeded."""
         task = self.task
         task.exit_code = "0" if result else self._exit_code
         self._announce("task_output_full")
@@ -269,22 +270,21 @@ class _ActiveTask:
         self._end("task_postprocess_end", billed)
 
     def _store_result(self, result: Result) -> dict[str, float]:
-        """Stores the outputs and returns how much is billed, by pricing method."""
-        task, outputs = self.task, result.outputs
+        """Stores the output and returns how much is billed, by pricing method."""
+        task, path = self.task, result.path
         task.made_by = dict(result.made_by)
         elapsed_s = round(task.elapsed_s, 4)
         if self._model.kind == "text":
-            prompt, reply = str(task.parameters.get("prompt", "")), outputs[0].path.read_text("utf-8")
+            prompt, reply = str(task.parameters.get("prompt", "")), path.read_text("utf-8")
             content = {"prompt": prompt, "raw": reply, "thinking": [], "answer": [reply]}
             task.outputs = [{"contenttype": "raw", "content": content}]
             return {"cps": elapsed_s, "cpt": len(prompt.split()) + len(reply.split())}
-        task.outputs = [self._runner.files.add_output(output.path) for output in outputs]
-        pixels = max((output.width * output.height for output in outputs), default=0)
+        made = probe(path)
+        task.outputs = [self._runner.files.add_output(path)]
         return {
             "cps": elapsed_s,
-            "cpo": len(outputs),
-            "cp-pixel": max(1, math.ceil(pixels / _TIER_PIXELS)),
-            "cp-outputVideoLength": round(sum(output.duration_s for output in outputs), 3),
+            "cp-pixel": max(1, math.ceil((made.width or 0) * (made.height or 0) / _TIER_PIXELS)),
+            "cp-outputVideoLength": round(made.duration_s or 0, 3),
         }
 
     def _end(self, status: str, billed: Decimal = Decimal(0)) -> None:

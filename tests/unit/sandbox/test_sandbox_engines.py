@@ -16,7 +16,7 @@ from websockets.asyncio.client import connect
 
 from wiro_nb.media.mp4 import probe_mp4
 from wiro_nb.sandbox.app import Service
-from wiro_nb.sandbox.engines import Engine, Job, Kind, Output, Preview, Progress, Report, Result
+from wiro_nb.sandbox.engines import Engine, Job, Kind, Progress, Report, Result
 from wiro_nb.sandbox.engines.instant import InstantEngine
 from wiro_nb.sandbox.events import EventBroker
 from wiro_nb.sandbox.faults import Faults
@@ -33,22 +33,20 @@ def test_the_instant_clip_is_a_clip_and_its_bytes_depend_on_the_request(tmp_path
     async def report(progress: Progress) -> None:
         steps.append(progress)
 
-    async def run(name: str) -> Output:
+    async def run(name: str) -> Path:
         folder = tmp_path / name
         folder.mkdir()
         job = Job("sandbox/plain-clip", "clip", {"seed": name[0]}, {}, folder)
-        (output,) = (await InstantEngine().run(job, report)).outputs
-        return output
+        return (await InstantEngine().run(job, report)).path
 
-    async def run_all() -> list[Output]:
+    async def run_all() -> list[Path]:
         return [await run(name) for name in ("a", "a2", "b")]
 
     made = asyncio.run(run_all())
-    info = probe_mp4(made[0].path)
+    info = probe_mp4(made[0])
     assert info is not None
     assert (info.width, info.height, info.frames, info.fps) == (64, 36, 8, 8)
-    assert (made[0].width, made[0].height, made[0].frames, made[0].fps) == (64, 36, 8, 8)
-    data = [output.path.read_bytes() for output in made]
+    data = [path.read_bytes() for path in made]
     assert data[0] == data[1] != data[2]
     assert steps[-1] == Progress("generate", 10, 10)
 
@@ -147,6 +145,9 @@ def test_a_task_that_never_survives_a_restart_fails_in_the_end(tmp_path: Path) -
     assert asyncio.run(restart(times=6)) == [*["task_queue"] * 5, "task_postprocess_end"]
 
 
+PREVIEW = {"image": "data:image/jpeg;base64,anBlZw==", "width": 8, "height": 4}
+
+
 class _OwnMachine:
     """An engine as one with real weights behaves: it loads, shows previews, and says how a clip was made."""
 
@@ -160,11 +161,11 @@ class _OwnMachine:
         await asyncio.sleep(0.05)
         await report(Progress("encode", notes=("a setting was replaced",)))
         await report(Progress("generate", 1))  # a pipeline that does not say how many steps it takes
-        await report(Progress("generate", 1, 2, Preview("data:image/jpeg;base64,anBlZw==", 8, 4)))
+        await report(Progress("generate", 1, 2, PREVIEW))
         await report(Progress("generate", 2, 2))
         output = job.out_dir / "0.mp4"
         output.write_bytes(b"clip")
-        return Result((Output(output, 64, 36, 8, 8),), {"engine": "own", "seed": 7})
+        return Result(output, {"engine": "own", "seed": 7})
 
     async def close(self) -> None:
         pass
@@ -206,6 +207,6 @@ def test_an_engine_of_real_weights_is_free_shows_previews_and_follows_no_directi
     assert (task["pexit"], Decimal(task["totalcost"]), task["madeby"]) == ("0", 0, {"engine": "own", "seed": 7})
     assert float(task["elapsedseconds"]) < 0.05, "loading is no running time"
     assert "a setting was replaced\n" in task["debugoutput"]
-    picture = {"image": "data:image/jpeg;base64,anBlZw==", "width": 8, "height": 4, "step": 1, "steps": 2}
+    picture = {**PREVIEW, "step": 1, "steps": 2}
     assert [message for status, message in published if status == "task_preview"] == [picture]
     assert list((tmp_path / "files").glob("work-*")) == []

@@ -71,7 +71,7 @@ def run(message: dict) -> None:
         facts: dict[str, object] = {"device": f"stub {sys.argv[1]}"}
         if pictures := call.get("pictures"):
             facts["pictures"] = {name: read_texts(value) for name, value in pictures.items()}
-        send("done", job=job, models=models, width=64, height=64, frames=5, facts=facts)
+        send("done", job=job, models=models, facts=facts)
 
 
 models: list[str] = []

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from wiro_nb.sandbox.engines import Job, Output, Progress
+from wiro_nb.sandbox.engines import Job, Progress
 from wiro_nb.sandbox.engines.placeholder import PlaceholderEngine
 
 SMALL = {"width": 160, "height": 96, "frames": 6, "steps": 3}
@@ -23,12 +23,8 @@ SMALL = {"width": 160, "height": 96, "frames": 6, "steps": 3}
 class Made:
     """The result of one job."""
 
-    output: Output
+    path: Path
     progress: list[Progress]
-
-    @property
-    def path(self) -> Path:
-        return self.output.path
 
     @property
     def data(self) -> bytes:
@@ -63,7 +59,6 @@ def make(tmp_path: Path) -> Make:
 
         inputs = {"inputImage": files} if files else {}
         job = Job(model, "clip", values, inputs, out_dir)
-        (output,) = asyncio.run(PlaceholderEngine().run(job, report)).outputs
-        return Made(output, progress)
+        return Made(asyncio.run(PlaceholderEngine().run(job, report)).path, progress)
 
     return run

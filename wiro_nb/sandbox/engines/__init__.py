@@ -56,51 +56,26 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Preview:
-    """A small preview of an unfinished clip: a JPEG below 14,000 bytes as a data URL, and its size in pixels."""
-
-    image: str
-    width: int
-    height: int
-
-
-@dataclass(frozen=True)
 class Progress:
     """The phase of a job and the steps completed in it. `steps` is 0 when their number is unknown.
 
-    Running time starts with the first phase other than `download` and `load`. `notes` are lines for the task's
-    log, such as a substitute for a setting that cannot be applied; they belong to a running phase, and each is
-    logged once however often it is reported.
+    Running time starts with the first phase other than `download` and `load`. `preview` has the `image`, `width`
+    and `height` of the event. `notes` are lines for the task's log, such as a substitute for a setting that cannot
+    be applied; they belong to a running phase, and each is logged once however often it is reported.
     """
 
     phase: Phase
     step: int = 0
     steps: int = 0
-    preview: Preview | None = None
+    preview: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Output:
-    """A generated file. Sizes are in pixels; `frames` and `fps` are 0 for anything but a clip."""
+class Result:
+    """The file that a job made, and the facts about how it was made for the run's record."""
 
     path: Path
-    width: int = 0
-    height: int = 0
-    frames: int = 0
-    fps: int = 0
-
-    @property
-    def duration_s(self) -> float:
-        """Length of the clip in seconds, 0 for other files."""
-        return self.frames / self.fps if self.fps else 0.0
-
-
-@dataclass(frozen=True)
-class Result:
-    """The outputs of a job, and the facts about how they were made for the run's record."""
-
-    outputs: tuple[Output, ...]
     made_by: Mapping[str, Any]
 
 

@@ -12,10 +12,9 @@ import json
 import struct
 from pathlib import Path
 
-from wiro_nb.sandbox.engines import Engine, Job, Output, Progress, Report, Result
+from wiro_nb.sandbox.engines import Engine, Job, Progress, Report, Result
 
 _STEPS = 10
-_IMAGE_SIDE_PX = 256
 _CLIP = Path(__file__).with_name("instant.mp4")
 
 
@@ -40,17 +39,17 @@ class InstantEngine(Engine):
         prompt = str(job.parameters.get("prompt", ""))
         match job.kind:
             case "text":
-                output = Output(job.out_dir / "0.txt")
-                output.path.write_text(f"You said: {prompt}", "utf-8")
+                path = job.out_dir / "0.txt"
+                path.write_text(f"You said: {prompt}", "utf-8")
             case "image":
-                output = Output(job.out_dir / "0.png", _IMAGE_SIDE_PX, _IMAGE_SIDE_PX)
-                _write_png(output.path, f"{prompt}|{job.parameters.get('seed', '')}")
+                path = job.out_dir / "0.png"
+                _write_png(path, f"{prompt}|{job.parameters.get('seed', '')}")
             case _:
-                output = Output(job.out_dir / "0.mp4", 64, 36, frames=8, fps=8)
+                path = job.out_dir / "0.mp4"
                 request = json.dumps({"model": job.model, "parameters": job.parameters}, sort_keys=True)
                 free_box = struct.pack(">I4s", 40, b"free") + hashlib.sha256(request.encode()).digest()
-                output.path.write_bytes(_CLIP.read_bytes() + free_box)
-        return Result((output,), {"engine": self.name})
+                path.write_bytes(_CLIP.read_bytes() + free_box)
+        return Result(path, {"engine": self.name})
 
 
 def _write_png(path: Path, seed: str) -> None:

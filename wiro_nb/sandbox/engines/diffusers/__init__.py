@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from wiro_nb import local_models
 from wiro_nb.local_models import GB, LocalModel, Repository, weights
-from wiro_nb.sandbox.engines import Engine, EngineError, Job, Output, Preview, Progress, Report, Result
+from wiro_nb.sandbox.engines import Engine, EngineError, Job, Progress, Report, Result
 from wiro_nb.sandbox.engines.diffusers.adapters import make_call
 from wiro_nb.sandbox.engines.diffusers.calls import MAX_SEED, Call, Picture, Request, describe_call, for_worker
 from wiro_nb.sandbox.engines.diffusers.pool import DOCTOR, Pool
@@ -75,15 +75,13 @@ class DiffusersEngine(Engine):
         notes, out = (*call.notes, f"seed {call.seed}"), job.out_dir / "0.mp4"
 
         async def on_progress(message: dict[str, Any]) -> None:
-            preview = Preview(**message["preview"]) if message["preview"] else None
             is_slow = self._pool.facts.get("device") == "cpu"
             told = (*notes, f"It runs on the processor, which is very slow. {DOCTOR}") if is_slow else notes
             told = told if message["phase"] != "load" else ()
-            await report(Progress(message["phase"], message["step"], message["steps"], preview, told))
+            await report(Progress(message["phase"], message["step"], message["steps"], message["preview"], told))
 
         done = await self._pool.run(for_worker(call, folders), out, on_progress)
-        output = Output(out, done["width"], done["height"], done["frames"], call.fps)
-        return Result((output,), {"engine": self.name, **describe_call(call, folders), **done["facts"]})
+        return Result(out, {"engine": self.name, **describe_call(call, folders), **done["facts"]})
 
     async def close(self) -> None:
         """Ends the workers."""
@@ -215,9 +213,7 @@ class VideosEngine(Engine):
         except httpx2.HTTPError as error:
             raise EngineError(f"The server {self._url} cannot be reached: {type(error).__name__}.") from error
         facts = {"engine": self.name, "server": self._url, "call": form, "seed": call.seed, "notes": list(notes)}
-        arguments = call.arguments
-        output = Output(out, arguments["width"], arguments["height"], arguments["num_frames"], call.fps)
-        return Result((output,), {**facts, "revision": _UNKNOWN, "dtype": _UNKNOWN, "device": _UNKNOWN})
+        return Result(out, {**facts, "revision": _UNKNOWN, "dtype": _UNKNOWN, "device": _UNKNOWN})
 
     async def _make(
         self,

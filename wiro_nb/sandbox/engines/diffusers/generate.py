@@ -82,7 +82,7 @@ class Generator:
             loaded.prepare(call)
             frames = self._generate(loaded, call, channel)
             channel.report("save")
-            size = _write_clip(Path(out), frames, call, channel)
+            _write_clip(Path(out), frames, call, channel)
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
@@ -100,7 +100,7 @@ class Generator:
             "scheduler": type(loaded.pipe.scheduler).__name__,
             "versions": about["versions"],
         }
-        return {**size, "facts": facts}
+        return {"facts": facts}
 
     def _load(self, call: dict[str, Any]) -> LoadedPipeline:
         key = call["key"]
@@ -182,14 +182,13 @@ def _read_pictures(call: dict[str, Any]) -> dict[str, Any]:
     return pictures
 
 
-def _write_clip(path: Path, frames: Any, call: dict[str, Any], channel: Channel) -> dict[str, int]:
-    count, height, width = frames.shape[0], frames.shape[1] // 2 * 2, frames.shape[2] // 2 * 2
+def _write_clip(path: Path, frames: Any, call: dict[str, Any], channel: Channel) -> None:
+    height, width = frames.shape[1] // 2 * 2, frames.shape[2] // 2 * 2
     comment = json.dumps({"made_by": "wiro_nb, on this machine", "pipeline": call["pipeline"]}, sort_keys=True)
     with Mp4Writer(path, width, height, call["fps"], comment, _CRF) as writer:
         for frame in frames:
             channel.check()
             writer.write(np.ascontiguousarray(frame[:height, :width].transpose(2, 0, 1), np.float32) * 255)
-    return {"width": width, "height": height, "frames": count}
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -9,7 +9,7 @@ stdin closes, or with a traceback where torch cannot be loaded.
           {"type": "cancel", "job": 1}
     out   {"type": "ready", "device", "device_name", "memory_bytes", "devices", "versions"}
           {"type": "progress", "job", "phase", "step", "steps", "preview": null | {"image", "width", "height"}}
-          {"type": "done", "job", "width", "height", "frames", "facts", "models"}
+          {"type": "done", "job", "facts", "models"}
           {"type": "failed", "job", "message", "models"}     {"type": "cancelled", "job", "models"}
 """
 

@@ -13,9 +13,10 @@ import hashlib
 import json
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from wiro_nb.sandbox.engines import Engine, Job, Output, Progress, Report, Result
+from wiro_nb.sandbox.engines import Engine, Job, Progress, Report, Result
 from wiro_nb.sandbox.engines.placeholder.request import ClipRequest, input_files, read_request, read_steps
 
 if TYPE_CHECKING:
@@ -45,17 +46,17 @@ class PlaceholderEngine(Engine):
         async with self._slots:
             steps, reported = read_steps(job), 0
             await report(Progress("generate", 0, steps))
-            rendering = _render(job, steps)
+            path = job.out_dir / "0.mp4"
+            rendering = _render(job, path, steps)
             try:
-                while (rendered := await self._in_thread(lambda: next(rendering, None))) is not None:
-                    reached, output = rendered
+                while (reached := await self._in_thread(lambda: next(rendering, None))) is not None:
                     while reported < reached:
                         reported += 1
                         await report(Progress("generate", reported, steps))
             finally:
                 rendering.close()
             await report(Progress("generate", steps, steps))
-            return Result((output,), {"engine": self.name})
+            return Result(path, {"engine": self.name})
 
     async def close(self) -> None:
         """Ends the threads."""
@@ -71,8 +72,8 @@ class PlaceholderEngine(Engine):
             raise
 
 
-def _render(job: Job, steps: int) -> Generator[tuple[int, Output], None, None]:
-    """Renders a clip; yields the steps done and the file after each frame. Blocking.
+def _render(job: Job, path: Path, steps: int) -> Generator[int, None, None]:
+    """Renders a clip; yields the steps done after each frame. Blocking.
 
     The file is complete when the iterator ends, and the last step is left for that. Closing the iterator before
     deletes the file.
@@ -89,14 +90,13 @@ def _render(job: Job, steps: int) -> Generator[tuple[int, Output], None, None]:
     made = {"made_by": "wiro_nb sandbox", "model": job.model, "parameters": job.parameters}
     # The request alone, so that the same request gives the same bytes.
     comment = json.dumps({"sandbox": made}, ensure_ascii=False, sort_keys=True)
-    output = Output(job.out_dir / "0.mp4", *size, count, request.fps)
-    with Mp4Writer(output.path, *size, request.fps, comment) as writer:
+    with Mp4Writer(path, *size, request.fps, comment) as writer:
         for index in range(count):
             frame = paint(index / (count - 1) if count > 1 else 0.5)
             frame *= gain
             label(frame)
             writer.write(frame.clip(0, 255, out=frame))
-            yield min((index + 1) * steps // count, steps - 1), output
+            yield min((index + 1) * steps // count, steps - 1)
 
 
 def _make_gain(request: ClipRequest) -> FloatImage:

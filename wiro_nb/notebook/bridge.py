@@ -7,7 +7,6 @@ page has its older outputs replaced through the bridge.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from wiro_nb.notebook.widgets.views import BridgeWidget
     from wiro_nb.session.manager import Manager
 
-_log = logging.getLogger(__name__)
 _MOST_RUNS = 200
 
 
@@ -110,14 +108,10 @@ class Bridge:
             widget.close()
 
     def _on_handshake(self, handshake: Mapping[str, Any]) -> None:
-        """Answers a page that opened the notebook. May run on any thread; must not raise."""
-        try:
-            if self._widget is not None and self._notebook is not None:
-                self._answer(self._widget, self._notebook, handshake)
-        except Exception:
-            _log.exception("the bridge could not answer a page")
-
-    def _answer(self, widget: BridgeWidget, notebook: str, handshake: Mapping[str, Any]) -> None:
+        """Answers a page that opened the notebook. May run on any thread."""
+        widget, notebook = self._widget, self._notebook
+        if widget is None or notebook is None:
+            return
         if not handshake.get("notebook_ok") or handshake.get("read_only"):
             if self.has_document is None:
                 self.has_document = False

@@ -6,12 +6,10 @@ therefore reserves two outputs: one becomes the form of the chosen model, the ot
 
 from __future__ import annotations
 
-import logging
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from wiro_nb.errors import WiroError
 from wiro_nb.formatting import format_estimate
 from wiro_nb.ledger.state import RunState
 from wiro_nb.notebook.display import publish, with_view_of
@@ -21,7 +19,6 @@ from wiro_nb.notebook.session import ExecutionContext, current_context, session
 from wiro_nb.presentation.models import ModelInfo, estimate_default, listed_models, models_output, task_categories
 from wiro_nb.presentation.output import Displayable, Output
 from wiro_nb.presentation.run import jpeg_uri
-from wiro_nb.redaction import redact
 from wiro_nb.schema.types import ModelSchema, describe_changes
 from wiro_nb.schema.values import NO_SEED_NOTE
 from wiro_nb.services.catalogue import ModelCard
@@ -102,7 +99,6 @@ _LONGEST_DESCRIPTION = 240
 _RUNS_LOOKED_AT = 100
 _MOST_THUMBS = 12
 
-_log = logging.getLogger(__name__)
 _nothing = Output("<div></div>", "")
 
 
@@ -141,19 +137,11 @@ class BrowserController:
         self._results.place()
 
     def _on_action(self, action: str, content: Mapping[str, Any]) -> None:
-        """Answers a search or a choice; what goes wrong is shown, with what to type in place of it."""
-        query, slug = str(content.get("query") or "")[:200], str(content.get("slug") or "")
-        try:
-            if action == "search":
-                self._browser.add(describe_cards(models(query, limit=_MANY)))
-            else:
-                self._open(slug)
-        except WiroError as error:
-            self._browser.reply("message", lines=error.lines())
-        except Exception as error:
-            _log.exception("the model browser could not answer")
-            instead = f"%wiro form {slug}" if slug else "%wiro models"
-            self._browser.reply("message", lines=[redact(f"{type(error).__name__}: {error}"), instead])
+        """Answers a search or a choice."""
+        if action == "search":
+            self._browser.add(describe_cards(models(str(content.get("query") or "")[:200], limit=_MANY)))
+        else:
+            self._open(str(content.get("slug") or ""))
 
     def _open(self, slug: str) -> None:
         from wiro_nb.notebook.form.controller import NotebookForm

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from wiro_nb.errors import UnknownRun
+from wiro_nb.errors import UnknownModel, UnknownRun
 from wiro_nb.execution.requests import read_run_text
 from wiro_nb.notebook.form.form import ModelForm
 from wiro_nb.notebook.form.layout import plan_form
@@ -17,7 +17,7 @@ from wiro_nb.notebook.widgets.views import ModelBrowser
 from wiro_nb.schema import bundled_models, find_bundled
 from wiro_nb.schema.values import prepare
 
-from .conftest import send
+from .conftest import custom, send
 
 PNG = bytes.fromhex("89504e470d0a1a0a") + bytes(100)
 
@@ -130,3 +130,16 @@ def test_the_model_browser_reports_and_adds_each_model_once() -> None:
     assert asked == [("search", "fox"), ("choose", "a/b")]
     browser.add([{"slug": "a/b"}, {"slug": "c/d"}])
     assert [model["slug"] for model in browser.models] == ["a/b", "c/d"]
+
+
+@pytest.mark.parametrize("error", [UnknownModel("there is no a/b", hint="%wiro models"), ValueError("odd")])
+def test_an_error_of_an_answer_is_shown_in_the_widget(error: Exception, messages: list[Any]) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    browser = ModelBrowser(models=[], on_action=refuse)
+    send(browser, {"action": "choose", "slug": "a/b"})
+    shown = custom(messages)[-1]
+    assert shown["type"] == "message"
+    assert str(error).lower() in shown["lines"][0].lower()
+    assert "%wiro" in " ".join(shown["lines"])

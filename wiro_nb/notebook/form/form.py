@@ -6,7 +6,6 @@ answer. Running and pricing are the controller's.
 
 from __future__ import annotations
 
-import logging
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -23,7 +22,6 @@ from wiro_nb.notebook.widgets import OutputWidget
 from wiro_nb.notebook.widgets.fields import Field, FileField, PairsField, SeedField, make_field
 from wiro_nb.presentation.models import form_output, task_categories
 from wiro_nb.presentation.output import Output
-from wiro_nb.redaction import redact
 from wiro_nb.schema.coerce import Problem
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import check, draw_seed
@@ -35,8 +33,6 @@ PRICE_UNKNOWN = "price not listed"
 CARDS_SHOWN = 5
 _NEAR_SHOWN = 4
 Values = dict[str, Any]
-
-_log = logging.getLogger(__name__)
 
 
 class ModelForm(OutputWidget):
@@ -296,18 +292,7 @@ class ModelForm(OutputWidget):
             self.price, self.price_note = price or PRICE_UNKNOWN, note
 
     def on_message(self, content: dict[str, Any], buffers: Any) -> None:
-        """Handles an action of the page; an error is shown below the button."""
-        try:
-            self._answer(content)
-        except WiroError as error:
-            self.show_message(error.lines(), "error")
-        except Exception as error:
-            # A traceback of a message handler is displayed in no cell.
-            _log.exception("a form's action failed")
-            text = redact(f"{type(error).__name__}: {error}")
-            self.show_message([text, "Whether a run was started is not known: see %wiro runs."], "error")
-
-    def _answer(self, content: Mapping[str, Any]) -> None:
+        """Handles an action of the page."""
         action = content.get("type")
         if action in ("run", "copy"):
             self._take_values(content.get("values"), content.get("addresses"))
@@ -318,9 +303,13 @@ class ModelForm(OutputWidget):
         elif action == "reset":
             self.reset()
 
-    def show_message(self, lines: list[str], variant: str = "") -> None:
-        """Shows lines below the button; the variant "error" marks them as an error."""
-        self.reply("message", variant=variant, lines=lines)
+    def show_error(self, lines: list[str]) -> None:
+        """Shows lines as an error below the button."""
+        self.reply("message", variant="error", lines=lines)
+
+    def show_message(self, lines: list[str]) -> None:
+        """Shows lines below the button."""
+        self.reply("message", variant="", lines=lines)
 
     def _take_values(self, values: Any, addresses: Any) -> None:
         """Takes the values and paths that the page sends with an action, as trait updates may arrive later."""

@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from wiro_nb.display_registry import call
-from wiro_nb.errors import WiroError
 from wiro_nb.execution.run import Run
 from wiro_nb.formatting import format_forecast
 from wiro_nb.ledger.state import RunState, Snapshot, Stage
@@ -47,7 +46,7 @@ class RunCardView:
             again_price=_again_price(run.snapshot),
             poster=jpeg_uri(read_poster(run)),
             notice=notice or gone_note(run),
-            on_action=self._act,
+            on_action=lambda action, _content: getattr(self, action)(),
         )
         self._stop_listening: Callable[[], None] = lambda: None
 
@@ -84,12 +83,6 @@ class RunCardView:
             self.card.update(snapshot, poster=poster, record=record)
         if is_end and self._owner is not None:
             self._owner.refresh()
-
-    def _act(self, action: str, _content: object = None) -> None:
-        try:
-            getattr(self, action)()
-        except WiroError as error:
-            self.card.reply("notice", text=" ".join(error.lines()))
 
     def cancel(self) -> None:
         """Cancels the run."""
@@ -141,9 +134,8 @@ class RunCardView:
 
         other = _find_other(self.run)
         if other is None:
-            self.card.reply(
-                "notice", text="There is no other finished run to compare it with: %wiro compare RUN RUN"
-            )
+            text = "There is no other finished run to compare it with: %wiro compare RUN RUN"
+            self.card.reply("notice", text=text)
         else:
             self.card.attach(ComparisonView([other, self.run]).widget())
 

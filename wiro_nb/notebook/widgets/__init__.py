@@ -13,6 +13,7 @@ The helpers share one scope, so their top-level names differ.
 
 from __future__ import annotations
 
+import logging
 import re
 import uuid
 from collections.abc import Callable
@@ -23,6 +24,10 @@ from typing import Any, ClassVar
 import anywidget
 import traitlets
 
+from wiro_nb.errors import WiroError
+from wiro_nb.redaction import redact
+
+_log = logging.getLogger(__name__)
 _IMPORT = re.compile(r"^import \{[^}]*\} from \"\./([a-z_]+\.js)\";\n", re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const|let|class) )", re.MULTILINE)
 
@@ -79,11 +84,23 @@ class OwnWidget(anywidget.AnyWidget):
         return "".join(map(read_static, self.styles))
 
     def _receive(self, _widget: Any, content: Any, buffers: Any) -> None:
-        if isinstance(content, dict):
+        """Handles a message; an error is shown in the widget, since a message belongs to no cell."""
+        if not isinstance(content, dict):
+            return
+        try:
             self.on_message(content, buffers)
+        except WiroError as error:
+            self.show_error(error.lines())
+        except Exception as error:
+            _log.exception("a message of a page could not be answered")
+            text = redact(f"{type(error).__name__}: {error}")
+            self.show_error([text, "If a run was started, it is in the list: %wiro runs"])
 
     def on_message(self, content: dict[str, Any], buffers: Any) -> None:
         """Handles a message from the browser; messages of unknown kinds are ignored."""
+
+    def show_error(self, lines: list[str]) -> None:
+        """Shows why a message could not be answered, where the widget has a place for it."""
 
     def reply(self, kind: str, **content: Any) -> None:
         """Sends a reply to the page."""

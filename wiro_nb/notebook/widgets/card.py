@@ -252,6 +252,10 @@ class RunCard(OutputWidget):
         self._version = snapshot.version
         super().__init__(state=self._view(snapshot), log=log_view(snapshot), **options)
 
+    def show_error(self, lines: list[str]) -> None:
+        """Shows lines as a notice."""
+        self.reply("notice", text=" ".join(lines))
+
     def _view(self, snapshot: Snapshot) -> dict[str, Any]:
         view = card_view(snapshot, **self._known)
         return view | {"notes": [*self._notes, *view["notes"]]}

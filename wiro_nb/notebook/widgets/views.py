@@ -123,6 +123,10 @@ class ModelBrowser(OutputWidget):
     free = traitlets.Bool(False, help="Nothing costs money here.").tag(sync=True)
     remote_covers = traitlets.Bool(False, help="Load covers from the service unasked.").tag(sync=True)
 
+    def show_error(self, lines: list[str]) -> None:
+        """Shows lines above the models."""
+        self.reply("message", lines=lines)
+
     def add(self, models: Sequence[dict[str, Any]]) -> None:
         """Adds models that are not there yet, behind the others."""
         known = {model["slug"] for model in self.models}

@@ -234,6 +234,7 @@ def write_join(
     """
     work = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
+        work.touch()
         with create_mp4(work) as container:
             video = _add_video(plan, container)
             sound: Iterator[list[Any]] = iter(())
@@ -252,6 +253,8 @@ def write_join(
                 container.mux(packets)
         work.replace(target)
     except DECODE_ERRORS as error:
+        if str(getattr(error, "filename", "")) == str(work):
+            raise  # the disk is full, say: that is no fault of the clips
         raise InputError(f"the clips cannot be joined: {error}", hint="wiro-nb verify CLIP") from None
     finally:
         work.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,20 @@ def test_pictures_are_compared_where_no_record_says_what_continues_what(make_cli
     one, two, other = (read_clip(make_clip(f"{at}.mp4", 4, start=at)) for at in (0, 3, 9))
     assert repeats(one, two)
     assert not repeats(one, other)
+
+
+def test_a_film_that_cannot_be_written_is_no_fault_of_its_clips(make_clip: MakeClip, tmp_path: Path) -> None:
+    plan = plan_join([read_clip(make_clip(f"{name}.mp4", 4)) for name in "ab"], [False, False])
+    with pytest.raises(FileNotFoundError):
+        write_join(plan, tmp_path / "nowhere" / "film.mp4")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, limits[1]))  # fails as a full disk does
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_join(plan, tmp_path / "film.mp4")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not [path for path in tmp_path.iterdir() if "film" in path.name]
 
 
 def test_what_cannot_be_joined_is_a_sentence_and_leaves_no_file(make_clip: MakeClip, tmp_path: Path) -> None:

@@ -186,7 +186,12 @@ class ModelInfo(Displayable):
         """Returns the table of inputs."""
         schema = self.schema
         rows = [
-            [code(item.id), item.type, _default(item) or muted("empty"), _rules(item)]
+            [
+                code(item.id),
+                item.type,
+                "required" if item.required else _default(item) or muted("empty"),
+                _rules(item),
+            ]
             for item in schema.parameters
         ]
         shown: Child = "This model publishes no inputs: every name=value pair is sent as it is."
@@ -211,7 +216,7 @@ class ModelInfo(Displayable):
 
 def _default(parameter: Parameter) -> str:
     text = value_label(parameter, parameter.default or "")
-    if text and (parameter.is_file or (parameter.required and parameter.is_free_text)):
+    if text and parameter.is_file:
         return "a sample of the service, not sent"
     return text
 
@@ -234,8 +239,8 @@ def _limits(parameter: Parameter) -> str:
     parts = [parameter.help] if parameter.help else []
     if parameter.min is not None or parameter.max is not None:
         parts.append(f"{parameter.min if parameter.min is not None else '…'} to {parameter.max or '…'}")
-    if parameter.rule:
-        parts.append(f"must be {parameter.number_rule.text if parameter.number_rule else parameter.rule}")
+    if parameter.rule and parameter.rule not in parameter.help.replace(" ", ""):
+        parts.append(f"Must be {parameter.number_rule.text if parameter.number_rule else parameter.rule}")
     return ". ".join(part.rstrip(".") for part in parts)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from decimal import Decimal
 from html.parser import HTMLParser
 
@@ -301,6 +302,15 @@ def test_a_default_is_shown_by_its_label() -> None:
     page = ModelInfo(ModelSchema("a/b", "a/b", "B", parameters=(ratio,)), "").output()
     assert "default Square" in page.text
     assert "a:1" not in page.html
+
+
+def test_a_rule_is_a_sentence_behind_the_help_and_what_is_required_is_said() -> None:
+    frames = Parameter("frames", "number", "Frames", required=True, help="How many.", rule="4n+1")
+    page = ModelInfo(ModelSchema("a/b", "a/b", "B", parameters=(frames,)), "").output()
+    assert "How many. Must be 4n + 1" in page.html
+    assert "required" in page.html
+    known = replace(frames, help="How many (4n + 1).")
+    assert "Must be" not in ModelInfo(ModelSchema("a/b", "a/b", "B", parameters=(known,)), "").output().html
 
 
 def test_no_model_found_and_no_run_found_name_what_to_type() -> None:

@@ -135,8 +135,9 @@ def plan_output(plan: FilmPlan) -> Output:
     rows = [_plan_row(plan, place) for place in range(len(plan.shots))]
     lines = ("  " + "  ".join(filter(None, row)) for row in rows)
     heads = ("", "shot", "continues from", "model", "prompt", "price")
+    title = f"{plan.title}, {format_count(len(plan.shots), 'shot')}"
     return card(
-        heading(f"Film {plan.title}, {format_count(len(plan.shots), 'shot')}", "Nothing was sent.", status=SLOT),
+        heading(f"Film {title}", "Nothing was sent.", status=SLOT, text=f"film {title}. Nothing was sent."),
         paragraphs([f"Would send {describe_plan(plan)}."]),
         Block(table(heads, rows, right=frozenset({5})), tuple(lines)),
     )

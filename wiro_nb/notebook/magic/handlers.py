@@ -29,7 +29,7 @@ from wiro_nb.notebook.session import current_context, current_shell, find_run, s
 from wiro_nb.notebook.sweep.rendering import preview_sweep
 from wiro_nb.notebook.sweep.view import SweepView, make_plan, start
 from wiro_nb.presentation.command_table import CELL, COMMANDS, FILM, SHOT, Command, find_command
-from wiro_nb.presentation.html import code, join, line, name_table
+from wiro_nb.presentation.html import code, h, join, line, name_table
 from wiro_nb.presentation.models import preview_rerun, preview_run
 from wiro_nb.presentation.output import Block, Output, compose, heading, message, next_steps, text_table
 from wiro_nb.schema.types import ModelSchema
@@ -330,5 +330,9 @@ def help_output(about: Command | None = None) -> Output:
         rows = [(item.typed, item.help) for item in about.arguments]
         rows += [("name=value", what)] if about.takes_values else []
         rows += [(item.typed, item.help) for item in about.flags]
-    table = name_table((code(name), text) for name, text in rows) if rows else join()
+    table = (
+        name_table((h("span", code(name), style="white-space:nowrap"), text) for name, text in rows)
+        if rows
+        else join()
+    )
     return compose(head, Block(table, text_table(rows)), next_steps(more))

@@ -185,7 +185,7 @@ def cell_values(schema: ModelSchema, parsed: Parsed, body: str, *, may_be_bare: 
     if target is None and prompt:
         more = read_settings((line for line in prompt.split("\n") if line.strip()), names)
         if more is None:
-            fail(f"{schema.slug} takes no prompt: write name: value lines, or type %wiro run {schema.slug}")
+            fail(f"{schema.slug} takes no prompt: write lines such as seed: 7, or type %wiro run {schema.slug}")
         head, prompt = {**head, **more}, ""
     twice = next((name for name in head if name in values), None)
     if twice is not None:

@@ -180,7 +180,7 @@ def _ended(snapshot: Snapshot, kind: str, again_price: str, record: Mapping[str,
         elapsed = _elapsed(snapshot, "elapsed", ticking=False)
         return {"elapsed": elapsed, "aside": format_billed(snapshot), "below": [_EDIT | {"muted": False}, again]}
     if kind == "cancelled":
-        return {"aside": format_billed(snapshot), "actions": [again]}
+        return {"aside": format_billed(snapshot), "actions": [again], "below": [_EDIT]}
     maker = made_by_summary(record)
     facts = run_facts(snapshot) | ({"Made by": maker} if maker else {})
     return {

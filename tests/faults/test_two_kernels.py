@@ -258,6 +258,22 @@ def test_a_run_that_is_being_sent_is_left_to_its_kernel_even_when_the_lease_is_g
     assert len(service.audit()["tasks"]) == 1
 
 
+def test_an_answer_that_comes_after_another_kernel_has_ended_the_run_finds_that_end(
+    make_manager: Any, service: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, other = make_manager(), make_manager().ledger
+    mark_submitted = first.ledger.mark_submitted
+
+    def late(run_id: str, task_id: str, token: str, at: datetime) -> Any:
+        if other.get(run_id).state is RunState.SUBMITTING:
+            other.mark_submitted(run_id, task_id, token, at)
+            other.finish(run_id, RunState.SUCCEEDED, finished_at=datetime.now(UTC))
+        return mark_submitted(run_id, task_id, token, at)
+
+    monkeypatch.setattr(first.ledger, "mark_submitted", late)
+    assert submit(first, "answered late").wait(30).state is RunState.SUCCEEDED
+
+
 def open_at(path: str, moment: float, told: Any) -> None:
     time.sleep(max(0.0, moment - time.time()))
     try:

@@ -40,6 +40,7 @@ _OF_THE_REQUEST = (
     *("notebook", "scope", "origin", "parent", "estimated_usd", "submitting_at"),
 )
 """The fields that two tasks of one request have in common."""
+_UNANSWERED = (RunState.SUBMITTING, RunState.UNCERTAIN)
 _LIST_LIMIT = 100
 _MOST_PAGES = 50
 _ASKING = "No answer to Run; looking for the task"
@@ -150,9 +151,8 @@ class SubmissionRecovery:
         """True when the task of another run of the same request is not known either."""
         return any(
             other.run_id != row.run_id
-            and other.state in (RunState.SUBMITTING, RunState.UNCERTAIN)
             and (other.base_url, other.run_path, other.parameters) == (row.base_url, row.run_path, row.parameters)
-            for other in self._writer.ledger.unfinished(service=row.service)
+            for other in self._writer.ledger.list(service=row.service, state=_UNANSWERED, limit=None)
         )
 
     def _is_owned(self, row: LedgerRow, task: Task) -> bool:

@@ -319,9 +319,10 @@ class Submitter:
     async def _adopt(self, run: Run, task_id: str, token: str, moment: datetime) -> None:
         for attempt in range(_WRITE_TRIES):
             try:
-                await self._writer.step(
-                    run, lambda: self._writer.ledger.mark_submitted(run.id, task_id, token, moment)
-                )
+                with lose_lease_if_refused():
+                    await self._writer.step(
+                        run, lambda: self._writer.ledger.mark_submitted(run.id, task_id, token, moment)
+                    )
                 return
             except LedgerError:
                 # The task exists by now and may be billed: a disk that is full for a moment must not lose it.

@@ -182,15 +182,16 @@ class Film:
 
     def retry(self) -> Film:
         """Resends failed shots and what depends on them; shots that are done, or may still be, are kept."""
-        if not self.done:
-            return self
-        failed = (RunState.FAILED, RunState.CANCELLED)
-        self._runs = {name: run for name, run in self._runs.items() if run.state not in failed}
-        for run in self.runs:
-            self._manager.follow(run)  # one without an end may have been paid: the service is asked again
-        self._problems, self._join_error = {}, None
-        self._stopped.clear()
-        self._ended.clear()
+        with _submitting:  # two threads that retry at once must not both send the rest
+            if not self.done:
+                return self
+            failed = (RunState.FAILED, RunState.CANCELLED)
+            self._runs = {name: run for name, run in self._runs.items() if run.state not in failed}
+            for run in self.runs:
+                self._manager.follow(run)  # one without an end may have been paid: the service is asked again
+            self._problems, self._join_error = {}, None
+            self._stopped.clear()
+            self._ended.clear()
         self._drive_in_background()
         return self
 

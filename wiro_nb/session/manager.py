@@ -257,14 +257,16 @@ class Manager:
         One that stopped without an end is taken up again: the service is asked about an uncertain one anew, and
         for the files of a success whose download failed.
         """
-        lacks_files = run.snapshot.lacks_downloads
-        if run.done and (self._closed or (run.snapshot.state.is_final and not lacks_files)):
+        is_over, lacks_files = run.state.is_final, run.snapshot.lacks_downloads
+        if is_over and not (run.done and lacks_files):
+            return  # it lacks nothing, or its files are being asked for
+        if run.done and self._closed:
             return
         if run.done:
             run._reopen()
         try:
             worker = self._get_worker()
-            self._submit_quietly(worker.finisher.complete([run], once=True) if lacks_files else worker.follow(run))
+            self._submit_quietly(worker.finisher.complete([run], once=True) if is_over else worker.follow(run))
         except (ConfigError, RuntimeError):
             if not self._closed:
                 raise

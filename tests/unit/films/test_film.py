@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -126,6 +128,29 @@ def test_a_failed_shot_is_retried_alone_and_what_is_made_stays(manager: Manager,
     film.retry().wait(DEADLINE_S, check=False)
     assert runs_asked(sandbox) - before == 4, "the failed shot alone is sent again"
     assert plan(manager, changed(STORM, "waves", prompt="waves [fail]"), "failing").missing == ["waves", "boat"]
+
+
+def test_a_film_that_is_retried_twice_at_once_continues_once(
+    manager: Manager, sandbox: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film = start(manager, [{"prompt": "a storm"}, {"prompt": "waves [fail]"}], "twice")
+    film.wait(DEADLINE_S, check=False)
+    both, follow = threading.Barrier(2), manager.follow
+
+    def slow_follow(run: Any) -> None:
+        with suppress(threading.BrokenBarrierError):
+            both.wait(0.3)  # broken unless both presses come this far
+        follow(run)
+
+    monkeypatch.setattr(manager, "follow", slow_follow)
+    before, presses = runs_asked(sandbox), [threading.Thread(target=film.retry) for _ in range(2)]
+    for press in presses:
+        press.start()
+    for press in presses:
+        press.join()
+    film.wait(DEADLINE_S, check=False)
+    assert both.broken
+    assert runs_asked(sandbox) - before == 1, "the failed shot alone, once"
 
 
 def test_a_retry_of_a_fresh_film_asks_for_a_lost_answer_and_sends_nothing_twice(

@@ -21,8 +21,8 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from wiro_nb.errors import NOTHING_SENT, LedgerError
-from wiro_nb.ledger.migrations import file_identity, is_corrupt, ledger_error, open_database
 from wiro_nb.ledger.recovery import is_lost, replace_damaged, wait_for_recovery
+from wiro_nb.ledger.sqlite_file import file_identity, is_corrupt, ledger_error, open_database
 from wiro_nb.ledger.state import LedgerRow
 
 T = TypeVar("T")

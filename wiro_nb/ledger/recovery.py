@@ -20,8 +20,8 @@ from wiro_nb.config import ANY_NOTEBOOK, data_dir
 from wiro_nb.errors import BadRecord
 from wiro_nb.files import hash_file, relative_path
 from wiro_nb.json_values import as_decimal
-from wiro_nb.ledger.migrations import connect_sqlite, is_corrupt
 from wiro_nb.ledger.rows import DAMAGE, insert_missing, money_text, read_output, read_row, read_time
+from wiro_nb.ledger.sqlite_file import connect_sqlite, is_corrupt
 from wiro_nb.ledger.state import ROW_FIELDS, LedgerRow, RunOutput, RunState, Stage
 from wiro_nb.provenance.record import SIDECAR_NAME, canonical_json, read_sidecar
 from wiro_nb.schema import hash_request

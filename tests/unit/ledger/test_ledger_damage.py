@@ -19,7 +19,7 @@ import pytest
 
 from tests.unit.ledger.ledger_tools import TOKEN, done, insert, plan, submitted
 from wiro_nb.errors import InputError, LedgerError
-from wiro_nb.ledger import migrations as ledger_file
+from wiro_nb.ledger import sqlite_file as ledger_file
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.rows import export_line
 from wiro_nb.ledger.state import LedgerRow, RunState

@@ -64,7 +64,7 @@ class IoThread:
         return asyncio.run_coroutine_threadsafe(work, loop)
 
     def run(self, work: Coroutine[Any, Any, _Result], *, timeout_s: float | None = None) -> _Result:
-        """Runs a coroutine on the I/O thread and waits for its result in slices, so that an interrupt works.
+        """Runs a coroutine on the I/O thread and waits for its result.
 
         Args:
             work: The coroutine.

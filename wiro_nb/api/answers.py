@@ -337,7 +337,7 @@ def read_tool(entry: object) -> ToolSummary:
         categories=as_words(raw.get("categories")),
         tags=as_words(raw.get("tags")),
         cover=as_text(raw.get("image")),
-        run_count=as_whole(raw.get("taskstat") or raw.get("runcount")),
+        run_count=as_whole(as_mapping(raw.get("taskstat")).get("runcount")),
         price=read_pricing(raw),
     )
 

@@ -257,6 +257,13 @@ def test_a_model_of_the_catalogue_is_named_by_its_slug_not_its_run_path() -> Non
     assert (tool.title, tool.categories, tool.tags) == (tool.slug, ("video",), ())
 
 
+@pytest.mark.parametrize(
+    ("stat", "runs"), [({"runcount": 1204, "errorcount": "3"}, 1204), ('{"runcount": "7"}', 7), (None, None)]
+)
+def test_how_often_a_model_ran_is_read_from_its_statistics(stat: Any, runs: int | None) -> None:
+    assert read_tool({"slugowner": "a", "slugproject": "b", "taskstat": stat}).run_count == runs
+
+
 LOOK = {"image": "data:image/jpeg;base64,anBlZw==", "width": 104, "height": 60, "step": 3, "steps": 25}
 
 

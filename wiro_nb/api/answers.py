@@ -10,6 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from wiro_nb.api.pricing import Pricing, read_pricing
 from wiro_nb.json_values import (
     as_cost,
     as_flag,
@@ -27,7 +28,6 @@ from wiro_nb.json_values import (
 from wiro_nb.redaction import SecretText, register_secret
 
 if TYPE_CHECKING:
-    from wiro_nb.api.pricing import Pricing
     from wiro_nb.schema.types import ModelSchema
 
 SUCCESS_STATUS = "task_postprocess_end"
@@ -324,8 +324,6 @@ def _read_progress(message: object) -> Progress | None:
 
 def read_tool(entry: object) -> ToolSummary:
     """Reads one model of `Tool/List` or `Tool/Detail`."""
-    from wiro_nb.api.pricing import read_pricing
-
     raw = as_mapping(entry)
     slug = _join(raw.get("slugowner"), raw.get("slugproject")) or _join(
         raw.get("cleanslugowner"), raw.get("cleanslugproject")

@@ -26,7 +26,7 @@ from wiro_nb.files import safe_name
 from wiro_nb.media.sniffing import UNKNOWN
 from wiro_nb.sandbox.requests import Failure
 from wiro_nb.sandbox.tasks import Task, new_token
-from wiro_nb.schema.files import MAX_FILE_BYTES, accepted_types
+from wiro_nb.schema.files import MAX_FILE_BYTES, TYPES, accepted_types
 
 KEYS = ("api_key", "api_secret", "key_only_api_key")
 """The settings of the two projects, see `requests.Authenticator`."""
@@ -40,7 +40,6 @@ CREATE TABLE IF NOT EXISTS tasks (
 CREATE INDEX IF NOT EXISTS tasks_unfinished ON tasks (ended) WHERE ended = 0;
 """
 _EXTENSIONS = frozenset({"jpeg", *accepted_types().split(", ")})
-_TYPES_NOT_EVERYWHERE = {"webp": "image/webp", "heic": "image/heic", "m4a": "audio/mp4", "md": "text/markdown"}
 
 
 class Store:
@@ -209,8 +208,7 @@ class Files:
 
 def content_type(name: str) -> str:
     """Returns the media type that a file name stands for."""
-    guessed = _TYPES_NOT_EVERYWHERE.get(_extension(name)) or mimetypes.guess_type(name)[0]
-    return guessed or UNKNOWN
+    return TYPES.get(f".{_extension(name)}") or mimetypes.guess_type(name)[0] or UNKNOWN
 
 
 def _server_path(path: Path) -> str:

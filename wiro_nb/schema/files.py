@@ -23,7 +23,7 @@ from wiro_nb.schema.types import Parameter
 MAX_FILE_BYTES = 100 * 1024 * 1024
 """The service takes up to 100 MB a file."""
 
-_TYPES = {
+TYPES = {
     ".jpg": "image/jpeg",
     ".png": "image/png",
     ".gif": "image/gif",
@@ -46,7 +46,7 @@ _TYPES = {
     ".zip": "application/zip",
 }
 """The types that the service takes, by their suffix."""
-SUFFIXES = {content_type: suffix for suffix, content_type in _TYPES.items()}
+SUFFIXES = {content_type: suffix for suffix, content_type in TYPES.items()}
 _ZIPPED = frozenset({".docx", ".xlsx", ".pptx", ".epub"})
 _HEAD_BYTES = 4096
 _MEDIA_WORDS = {
@@ -79,7 +79,7 @@ class FileInput:
 
 def accepted_types(media: str = "") -> str:
     """Returns the suffixes that are taken: of "image", "video" or "audio" files, or all of them."""
-    return ", ".join(suffix[1:] for suffix, content_type in _TYPES.items() if content_type.startswith(media))
+    return ", ".join(suffix[1:] for suffix, content_type in TYPES.items() if content_type.startswith(media))
 
 
 def is_url(text: str) -> bool:
@@ -171,12 +171,12 @@ def sniff_type(head: bytes, name: str) -> str:
     """
     suffix, found = PurePosixPath(name).suffix.lower(), sniff(head)
     if found == "application/zip" and suffix in _ZIPPED:
-        return _TYPES[suffix]
+        return TYPES[suffix]
     if found in SUFFIXES and found != "text/plain":
         return found
     if suffix == ".mp3" and head[:1] == b"\xff" and head[1:2] >= b"\xe0":
         return "audio/mpeg"
-    named = _TYPES.get(suffix, "")
+    named = TYPES.get(suffix, "")
     return named if named.startswith("text/") and b"\0" not in head else ""
 
 

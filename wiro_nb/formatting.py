@@ -206,6 +206,11 @@ def format_count(number_of: int, noun: str) -> str:
     return f"{number_of:,} {noun}{'' if number_of == 1 else 's'}"
 
 
+def as_sentence(text: str) -> str:
+    """Returns text with a capital letter and one full stop; "" stays ""."""
+    return f"{text[0].upper()}{text[1:].removesuffix('.')}." if text else ""
+
+
 def shorten(text: str, longest: int) -> str:
     """Returns text cut to a number of characters, the last one an ellipsis."""
     return text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
@@ -263,12 +268,14 @@ def format_status(snapshot: Snapshot) -> str:
     return status_of(snapshot).label + (f" {snapshot.percent:.0f}%" if moving else "")
 
 
+def format_step(snapshot: Snapshot) -> str:
+    """Returns "step 6 of 10"; "" where the model reports no steps."""
+    return f"step {snapshot.step} of {snapshot.steps}" if snapshot.step is not None and snapshot.steps else ""
+
+
 def format_progress(snapshot: Snapshot) -> str:
     """Returns one line for a terminal: "Generating 60%, step 6 of 10, 0:05, about 3 s left"."""
-    parts = [format_status(snapshot)]
-    if snapshot.step is not None and snapshot.steps is not None:
-        parts.append(f"step {snapshot.step} of {snapshot.steps}")
-    parts.append(format_duration(snapshot.elapsed_s))
+    parts = [format_status(snapshot), format_step(snapshot), format_duration(snapshot.elapsed_s)]
     if snapshot.remaining_s is not None and (snapshot.step or 0) > 1:
         parts.append(format_time_left(snapshot.remaining_s))
     return ", ".join(filter(None, parts))

@@ -10,7 +10,7 @@ from decimal import Decimal
 from wiro_nb.config import LOCAL, SANDBOX
 from wiro_nb.errors import ConfigError, InputError
 from wiro_nb.execution.run import Run
-from wiro_nb.formatting import format_count, format_size, read_usd
+from wiro_nb.formatting import as_sentence, format_count, format_size, read_usd
 from wiro_nb.ledger.state import RunState
 from wiro_nb.notebook.session import current_context, session
 from wiro_nb.presentation.account import AccountStatus, Budget, Spent
@@ -88,8 +88,7 @@ def spent_sentence() -> str:
     """Returns what this notebook spent, as a sentence; empty on a free service."""
     if session.manager().choice.is_free:
         return ""
-    text = str(budget())
-    return f"{text[0].upper()}{text[1:]}."
+    return as_sentence(str(budget()))
 
 
 def spent(by: str = "model") -> Spent:

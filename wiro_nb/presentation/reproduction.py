@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from wiro_nb.formatting import DONE, FAILED, LOST, format_count, shorten, status_of
+from wiro_nb.formatting import DONE, FAILED, LOST, as_sentence, format_count, shorten, status_of
 from wiro_nb.ids import short_id
 from wiro_nb.ledger.state import Snapshot
 from wiro_nb.presentation.html import Child, Html, code, details, h, join, line, muted, name_table, table
@@ -34,7 +34,7 @@ def comparison_output(comparison: Comparison, *, with_settings: bool = True) -> 
     title = "Came out the same" if comparison.is_same else _title_of(comparison)
     names = f"{comparison.left.label} and {comparison.right.label}"
     said = tuple(f"  {sentence}" for sentence in comparison.sentences)
-    sentences = join(line(f"{sentence[0].upper()}{sentence[1:]}.") for sentence in comparison.sentences)
+    sentences = join(line(as_sentence(sentence)) for sentence in comparison.sentences)
     status = DONE if comparison.is_same else LOST
     blocks = [
         heading(title, names, status=status, text=f"{title.lower()}: {names}"),

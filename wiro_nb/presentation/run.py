@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 
 from wiro_nb.formatting import (
     LOST,
+    as_sentence,
     describe_cost,
     format_billed,
     format_count,
@@ -327,7 +328,7 @@ def media(output: RunOutput, title: str, poster: str = "") -> Html | None:
 
 
 def _without_result(snapshot: Snapshot) -> Child:
-    is_failed, billed = snapshot.state is RunState.FAILED, format_billed(snapshot)
+    is_failed = snapshot.state is RunState.FAILED
     step, typed = {
         RunState.FAILED: ("Change its settings: ", f"%wiro form {snapshot.model} --from {snapshot.short_id}"),
         RunState.CANCELLED: ("Run it again: ", next_command(snapshot)),
@@ -342,7 +343,7 @@ def _without_result(snapshot: Snapshot) -> Child:
     return (
         _head(snapshot, f", {after}" if after else ""),
         notes,
-        line(h("b", f"{billed[0].upper()}{billed[1:]}.")) if snapshot.state.is_final else "",
+        line(h("b", as_sentence(format_billed(snapshot)))) if snapshot.state.is_final else "",
         line(step, command(typed), style="margin:2px 0 0 0"),
         details(f"Log ({count})", pre(log)) if is_failed and log else "",
     )

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from wiro_nb.errors import BudgetExceeded, ConfirmationNeeded
 from wiro_nb.films.extend import plan_extension
 from wiro_nb.films.plan import FilmPlan
-from wiro_nb.formatting import read_usd
+from wiro_nb.formatting import as_sentence, read_usd
 from wiro_nb.notebook import account, reproduce
 from wiro_nb.notebook.display import publish
 from wiro_nb.notebook.film import actions as film
@@ -178,16 +178,16 @@ def _rerun(parsed: Parsed) -> Any:
     if parsed.has("dry_run"):
         for replay in replays:
             publish(preview_rerun(session.manager(), replay))
+        if not is_many:
+            return None
         requests = [replay.prepared for replay in replays if replay.prepared is not None]
-        total = confirm_total(session.manager(), requests, None)
-        return message(f"in all {total}; nothing was sent") if is_many else None
+        return message(f"in all {confirm_total(session.manager(), requests, None)}; nothing was sent")
     handles, forecast = reproduce.start(replays, options, all=is_many, yes=parsed.has("yes"))
     if is_many:
         _assign(parsed, handles)
         return reproduce.wait_and_list(handles, parsed.has("wait") or None, forecast)
-    lines = (f"{line[0].upper()}{line[1:]}." for line in replays[0].lines if line)
-    notice = session.notices.get(handles[0].id, "")
-    session.notices[handles[0].id] = " ".join(filter(None, (notice, *lines)))
+    sentences = map(as_sentence, (session.notices.get(handles[0].id, ""), *replays[0].lines))
+    session.notices[handles[0].id] = " ".join(filter(None, sentences))
     return _show(RunView(handles[0]), parsed)
 
 

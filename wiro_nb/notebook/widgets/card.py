@@ -13,6 +13,7 @@ from wiro_nb.formatting import (
     describe_cost,
     format_billed,
     format_place,
+    format_step,
     format_time_left,
     raw_text,
     status_of,
@@ -121,10 +122,6 @@ def _percent(snapshot: Snapshot, kind: str) -> float | None:
     return min(100.0, max(0.0, round(snapshot.percent, 1))) if shown and snapshot.percent is not None else None
 
 
-def _step_text(snapshot: Snapshot) -> list[str]:
-    return [f"step {snapshot.step} of {snapshot.steps}"] if snapshot.step is not None and snapshot.steps else []
-
-
 def _elapsed(snapshot: Snapshot, label: str, *, ticking: bool = True) -> dict[str, Any] | None:
     if snapshot.elapsed_s is None:
         return None
@@ -147,13 +144,12 @@ def _pending(snapshot: Snapshot, kind: str, percent: float | None) -> dict[str, 
     view["cost"] = describe_cost(snapshot)
     if kind == "queued":
         return view | {"aside": "free while queued", "elapsed": _elapsed(snapshot, "in the queue for")}
-    numbers = [f"{percent:.0f}%"] if percent is not None else []
-    numbers += _step_text(snapshot)
-    numbers += [f"{snapshot.rate:.3g} {snapshot.rate_unit}".strip()] if snapshot.rate is not None else []
+    share = f"{percent:.0f}%" if percent is not None else ""
+    rate = f"{snapshot.rate:.3g} {snapshot.rate_unit}".strip() if snapshot.rate is not None else ""
     is_early = snapshot.step is not None and snapshot.step < 2  # an estimate would be a guess
     return view | {
         "aside": "" if snapshot.is_free else "free if it has not ended",
-        "numbers": numbers,
+        "numbers": list(filter(None, (share, format_step(snapshot), rate))),
         "elapsed": _elapsed(snapshot, "elapsed"),
         "left_s": None if is_early else snapshot.remaining_s,
     }
@@ -211,11 +207,11 @@ def _value_text(view: dict[str, Any], snapshot: Snapshot) -> str:
     if view["kind"] == "lost":
         seen = snapshot.stage.value + (f" at {percent:.0f} percent" if percent is not None else "")
         return f"Lost contact. Last seen {seen}, reconnecting"
-    parts = [view["label"], *([f"{percent:.0f} percent"] if percent is not None else []), *_step_text(snapshot)]
+    parts = [view["label"], f"{percent:.0f} percent" if percent is not None else "", format_step(snapshot)]
     if view["left_s"] is not None:
         left = format_time_left(view["left_s"])
         parts.append(left.replace(" s left", " seconds left").replace(" min ", " minutes "))
-    return ", ".join(parts)
+    return ", ".join(filter(None, parts))
 
 
 class RunCard(OutputWidget):

@@ -23,6 +23,7 @@ import traitlets
 
 from wiro_nb.errors import WiroError
 from wiro_nb.files import INPUTS_FOLDER, OUTPUTS_FOLDER, complete_path, safe_name
+from wiro_nb.formatting import as_sentence
 from wiro_nb.media.decode import make_poster
 from wiro_nb.notebook.widgets import OwnWidget
 from wiro_nb.presentation.run import jpeg_uri
@@ -236,9 +237,9 @@ class FileField(Field):
             elif kind == "recent" and self._sources is not None:
                 self.reply("recent", runs=self._sources.recent(self.media))
         except WiroError as error:
-            hint = f" {error.hint[0].upper()}{error.hint[1:]}." if error.hint else ""
-            self.trouble = error.sentence + hint if kind == "add" else self.trouble
-            self._refuse(upload_id, error.sentence + hint)
+            text = f"{error.sentence} {as_sentence(error.hint)}".rstrip()
+            self.trouble = text if kind == "add" else self.trouble
+            self._refuse(upload_id, text)
         except OSError as error:
             self._refuse(upload_id, f"The file could not be stored: {error.strerror or error}.")
 

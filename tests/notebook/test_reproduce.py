@@ -159,7 +159,7 @@ def test_a_form_opens_with_any_source(kernel: LiveKernel, kernel_env: Path) -> N
     )
     answer = kernel.run(code)
     assert answer.text.splitlines()[-1] == "1234 20"
-    assert "Written by A1111. Taken: prompt, negativePrompt, seed, steps, " in answer.text
+    assert "Written by A1111. Taken: prompt, negativePrompt, steps, seed, " in answer.text
     assert "Not taken: " in answer.text
     foreign = kernel_env / "foreign"
     foreign.mkdir()

@@ -87,7 +87,9 @@ def test_records_reach_the_file_once_outputs_are_repaired_and_a_reload_dirties_n
         }"""
     )
     notebook.execute(
-        "bridge._receive(bridge, {'type': 'handshake', 'page': 'of somebody who opened it later'}, [])\n"
+        "content = {'type': 'handshake', 'page': 'of somebody who opened it later'}\n"
+        "data = {'method': 'custom', 'content': content}\n"
+        "bridge.comm.handle_msg({'content': {'data': data}, 'buffers': []})\n"
         "bridge.send_runs({'03': {'format': 1, 'run_id': '03', 'status': 'succeeded'}})"
     )
     notebook.page.wait_for_function(

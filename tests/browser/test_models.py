@@ -13,10 +13,7 @@ pytestmark = pytest.mark.browser
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 CARDS = ".wiro-model"
-TYPED = (
-    "'a fox in the snow' in [getattr(widget, 'value', None)"
-    " for widget in __import__('ipywidgets').widgets.widget._instances.values()]"
-)
+TYPED = "'a fox in the snow' in str(__import__('ipywidgets').Widget.get_manager_state())"
 
 
 def slugs(notebook: NotebookPage) -> list[str]:

@@ -53,7 +53,6 @@ CELLS = [
     TROUBLE,
     "clip.download()",
     "manager.attach(clip.task_id)",
-    "manager._io.run(manager._get_worker().finisher.fetch(clip))",
     "held.cancel(); held.wait(0.2)",
     "%wiro wait",
     NO_TROUBLE,

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -54,20 +53,26 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 class Studio:
     """The diffusers engine on a loop of its own.
 
-    `size` and `changes` replace arguments of the next calls; `times` are those of the last run's phases and steps.
+    `size` and `changes` replace arguments of the next calls; `times` are those of the last run's phases and steps;
+    `workers` are those started so far.
     """
 
     root: Path
     runner: asyncio.Runner
-    pool: Pool
+    worker_count: int
     size: dict[str, Any] = field(default_factory=lambda: dict(SMALL))
     changes: dict[str, Any] = field(default_factory=dict)
     progress: list[Progress] = field(default_factory=list)
     times: list[tuple[str, float]] = field(default_factory=list)
+    workers: list[Any] = field(default_factory=list)
     count: int = 0
 
     def __post_init__(self) -> None:
-        self.engine = DiffusersEngine(self.pool)
+        self.engine = DiffusersEngine(Pool(self._start, self.worker_count))
+
+    async def _start(self, index: int) -> Any:
+        self.workers.append(await start_process(worker_command(), index))
+        return self.workers[-1]
 
     def shrink(self, request: Request) -> Call:
         """Makes the call that the engine makes, and lowers what takes time."""
@@ -108,28 +113,18 @@ class Studio:
         return [progress.preview for progress in self.progress if progress.preview is not None]
 
     @property
-    def pid(self) -> int:
-        """Of the first worker."""
-        worker = self.pool._slots[0].worker
-        assert worker is not None
-        return worker.connection.process.pid
-
-    @property
     def device(self) -> str:
         """What the first worker computes on: "CPU", or the name of a card."""
-        worker = self.pool._slots[0].worker
-        assert worker is not None
-        return str(worker.facts["device_name"])
+        return str(self.workers[0].facts["device_name"])
 
 
 @pytest.fixture(scope="session")
 def studio(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     with asyncio.Runner() as runner, pytest.MonkeyPatch.context() as patch:
-        pool = Pool(partial(start_process, worker_command()), 2)
-        made = Studio(tmp_path_factory.mktemp("clips"), runner, pool)
+        made = Studio(tmp_path_factory.mktemp("clips"), runner, worker_count=2)
         patch.setattr(diffusers, "make_call", made.shrink)
         yield made
-        runner.run(pool.close())
+        runner.run(made.engine.close())
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,6 @@ from tests.local.conftest import Studio
 from tests.local.test_tiny_models import ANIMATE, EFFECTS, SKYREELS, TI2V, VACE
 from wiro_nb.media.decode import probe
 from wiro_nb.sandbox.engines import Result, diffusers
-from wiro_nb.sandbox.engines.diffusers.pool import Pool, start_process, worker_command
 
 pytestmark = [
     pytest.mark.local,
@@ -60,8 +58,7 @@ def studio_for(
 ) -> Iterator[Callable[[str, int], Studio]]:
     """Returns what makes a studio of one worker with a model's weights, on a card of so many GB (0: all)."""
     with asyncio.Runner() as runner:
-        pool = Pool(partial(start_process, worker_command()), 1)
-        studio = Studio(tmp_path, runner, pool, size={})
+        studio = Studio(tmp_path, runner, worker_count=1, size={})
 
         def make(model: str, card_gb: int) -> Studio:
             monkeypatch.setenv("WIRO_LOCAL_WEIGHTS", str(weights(model)))
@@ -70,7 +67,7 @@ def studio_for(
             return studio
 
         yield make
-        runner.run(pool.close())
+        runner.run(studio.engine.close())
 
 
 REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -7,9 +7,7 @@ import base64
 import hashlib
 import io
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -122,7 +120,7 @@ def test_two_workers_make_the_same_bytes(studio: Studio) -> None:
 
     one, two = studio.runner.run(both())
     assert digest(one) == digest(two)
-    assert sum(slot.worker is not None for slot in studio.pool._slots) == 2
+    assert len({worker.connection.process.pid for worker in studio.workers}) == 2
 
 
 @pytest.mark.parametrize("model", [ANIMATE, TI2V, VACE, EFFECTS, SKYREELS])
@@ -137,14 +135,14 @@ def test_a_cancel_ends_a_run_within_a_second_and_keeps_the_worker(
         generating = asyncio.Event()
         run = asyncio.ensure_future(studio.run_async(model, given, pictures, generating))
         await asyncio.wait_for(generating.wait(), 60)
+        before = [await worker.connection.is_alive() for worker in studio.workers]
         started = time.monotonic()
         run.cancel()
         with pytest.raises(asyncio.CancelledError):
             await run
         took_s = time.monotonic() - started
-        alive = [await slot.worker.connection.is_alive() for slot in studio.pool._slots if slot.worker]
-        assert alive
-        assert all(alive), "no worker was killed for it"
+        alive = [await worker.connection.is_alive() for worker in studio.workers]
+        assert alive == before, "no worker was killed for it"
         return took_s
 
     assert studio.runner.run(cancel()) < 1
@@ -158,7 +156,9 @@ def test_a_killed_worker_costs_a_second_run_with_the_same_bytes(studio: Studio) 
         generating = asyncio.Event()
         run = asyncio.ensure_future(studio.run_async(TI2V, SEED, (), generating))
         await asyncio.wait_for(generating.wait(), 60)
-        os.kill(studio.pid, signal.SIGKILL)
+        for worker in studio.workers:
+            if await worker.connection.is_alive():
+                worker.connection.process.kill()
         return (await run).path.read_bytes()
 
     assert digest(studio.runner.run(kill())) == expected
@@ -209,33 +209,52 @@ def test_what_is_missing_or_no_picture_is_a_sentence(
 
 
 _INSIDE = """
-import json, sys, torch, logging
+import json, math, sys, torch
+from types import SimpleNamespace
 from transformers import AutoTokenizer
-from wiro_nb.sandbox.engines.diffusers import generate
-root = sys.argv[1]
+from tests.local.conftest import SMALL
+from wiro_nb.local_models import find, weights
+from wiro_nb.sandbox.engines.diffusers.adapters import make_call
+from wiro_nb.sandbox.engines.diffusers.calls import Request, for_worker
+from wiro_nb.sandbox.engines.diffusers.generate import Generator
+from wiro_nb.sandbox.engines.diffusers.memory import count_parameters, plan_memory
+from wiro_nb.sandbox.engines.diffusers.pipelines import load_pipeline
+
+def call_of(slug):
+    call = make_call(Request({"prompt": "a boat"}, find(slug), {}, lambda: 7))
+    made = for_worker(call, {item.id: weights.locate(item) for item in call.repositories})
+    return {**made, "key": slug, "arguments": {**made["arguments"], **SMALL}}
+
+def plan_of(folders):
+    return plan_memory(count_parameters(folders), None, math.inf)
+
+root, out, *slugs = sys.argv[1:]
 folders = {"pipeline": f"{root}/hunyuanvideo-community/HunyuanVideo"}
 folders["transformer"] = f"{root}/Skywork/SkyReels-V1-Hunyuan-I2V"
-sky = {"key": "sky", "pipeline": "HunyuanSkyreelsImageToVideoPipeline", "folders": folders}
-wan = {"key": "wan", "pipeline": "WanPipeline", "folders": {"pipeline": f"{root}/Wan-AI/Wan2.2-TI2V-5B-Diffusers"}}
-generator = generate.Generator(0)
+sky = {"pipeline": "HunyuanSkyreelsImageToVideoPipeline", "folders": folders}
 text = "a boat on a calm lake"
-tokens = generator._load(sky).pipe.tokenizer(text).input_ids
+tokens = load_pipeline(sky, plan_of(folders), torch.device("cpu")).pipe.tokenizer(text).input_ids
 reference = AutoTokenizer.from_pretrained(f"{root}/hunyuanvideo-community/HunyuanVideo/tokenizer")(text).input_ids
-kept = [list(generator._loaded)]
-generator._load(wan); kept.append(generator.models())
-generator._load(sky); kept.append(generator.models())
-generator._cache_bytes = lambda: 1
-generator._load({**wan, "key": "wan again"}); kept.append(generator.models())
+first, second = map(call_of, slugs)
+both = sum(plan_of(call["folders"]).weights_bytes for call in (first, second))
+generator, kept = Generator(0, cache_bytes=both), []
+channel = SimpleNamespace(phase="", report=lambda *given: None, check=lambda: None)
+for call in (first, second, first, {**second, "key": "third"}):
+    generator.run(call, out, channel)
+    kept.append(generator.models())
 print(json.dumps({"tokens": tokens, "reference": reference, "kept": kept}))
 """
 
 
-def test_tokens_are_the_repositorys_and_the_least_recently_used_model_leaves_first(tiny_weights: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", _INSIDE, str(tiny_weights)], capture_output=True, text=True)
+def test_tokens_are_the_repositorys_and_the_least_recently_used_model_leaves_first(
+    tiny_weights: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", _INSIDE, str(tiny_weights), str(tmp_path / "clip.mp4"), ANIMATE, TI2V]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["tokens"] == found["reference"]
-    assert found["kept"] == [["sky"], ["sky", "wan"], ["wan", "sky"], ["wan again"]]
+    assert found["kept"] == [[ANIMATE], [ANIMATE, TI2V], [TI2V, ANIMATE], [ANIMATE, "third"]]
 
 
 def test_the_service_runs_a_model_bills_nothing_and_says_how(tiny_weights: Path, start_sandbox: Any) -> None:

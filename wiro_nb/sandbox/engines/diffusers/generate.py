@@ -40,15 +40,18 @@ class Generator:
 
     Args:
         index: Of the worker; with several cards it takes one after the other.
+        cache_bytes: Most bytes of weights that are kept; None for most of the card, or 8 GB on the CPU.
     """
 
-    def __init__(self, index: int) -> None:
+    def __init__(self, index: int, cache_bytes: int | None = None) -> None:
         count = torch.cuda.device_count()
         self._device = torch.device("cuda", index % count) if count else torch.device("cpu")
         self._memory_bytes = card_bytes(self._device)
         if self._memory_bytes is not None:
             total = torch.cuda.get_device_properties(self._device).total_memory
             torch.cuda.set_per_process_memory_fraction(self._memory_bytes / total, self._device)
+        most_bytes = 8 * GB if self._memory_bytes is None else int(0.8 * self._memory_bytes)
+        self._cache_bytes = most_bytes if cache_bytes is None else cache_bytes
         self._loaded: OrderedDict[str, LoadedPipeline] = OrderedDict()
 
     def describe(self) -> dict[str, Any]:
@@ -108,15 +111,12 @@ class Generator:
             self._loaded.move_to_end(key)
             return self._loaded[key]
         plan = plan_memory(count_parameters(call["folders"]), self._memory_bytes, ram_bytes() or math.inf)
-        available = self._cache_bytes() - plan.weights_bytes
+        available = self._cache_bytes - plan.weights_bytes
         while self._loaded and sum(item.plan.weights_bytes for item in self._loaded.values()) > available:
             self._loaded.popitem(last=False)
             _free_memory()
         self._loaded[key] = load_pipeline(call, plan, self._device)
         return self._loaded[key]
-
-    def _cache_bytes(self) -> int:
-        return 8 * GB if self._memory_bytes is None else int(0.8 * self._memory_bytes)
 
     def _generate(self, loaded: LoadedPipeline, call: dict[str, Any], channel: Channel) -> Any:
         """Returns the frames, shape (frames, height, width, 3), 0 to 1."""

@@ -219,6 +219,11 @@ def test_a_detail_of_another_task_is_not_ours_and_strands_nothing(
     assert run.record is not None
 
 
+def test_the_poster_of_an_output_never_takes_the_place_of_another_output() -> None:
+    names = choose_names([Output("a.mp4", "video/mp4"), Output("a.Poster.JPG", "image/jpeg")])
+    assert not any(name.lower().endswith(".poster.jpg") for name in names)
+
+
 FILES: dict[str, tuple[int, dict[str, str]]] = {
     "Content-Range of 4,300 digits": (206, {"Content-Range": f"bytes {'9' * 4301}-{'9' * 4302}/{'9' * 4303}"}),
     "a total of 4,300 digits": (416, {"Content-Range": f"bytes */{'9' * 4301}"}),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import secrets
 import shutil
 import time
@@ -36,6 +37,8 @@ _GONE = (403, 404, 410)
 _GENERIC_TYPES = ("", "application/octet-stream", "binary/octet-stream")
 _MAX_LINKS = 5
 _PART = ".part"
+_POSTER_END = re.compile(r"\.poster\.jpg$", re.IGNORECASE)
+"""What the posters of clips end in, so no output does: the poster of another one would replace it."""
 _ABANDONED_S = 3600.0
 
 
@@ -249,7 +252,8 @@ def choose_names(outputs: Sequence[Output]) -> list[str]:
     chosen = []
     for index, output in enumerate(outputs):
         name = output.name or PurePosixPath((output.url or "").partition("?")[0]).name
-        chosen.append(names.add(safe_name(name, fallback=f"output-{index + 1}")))
+        name = safe_name(name, fallback=f"output-{index + 1}")
+        chosen.append(names.add(_POSTER_END.sub("-poster.jpg", name)))
     return chosen
 
 

@@ -21,7 +21,7 @@ from wiro_nb.media.decode import is_clip, sniff_file
 from wiro_nb.media.join import COPIED, Clip, JoinPlan, plan_join, read_clip, repeats, write_join
 from wiro_nb.provenance.content_credentials import describe_credentials, embed_and_sign
 from wiro_nb.provenance.embed import content_hashes, read_embedded, recorded_hashes
-from wiro_nb.provenance.record import build_record, write_sidecar
+from wiro_nb.provenance.record import build_record, read_sidecar, write_sidecar
 from wiro_nb.reproduce.compare import Side, find_side
 from wiro_nb.session.manager import Manager
 
@@ -218,8 +218,8 @@ def check_target(target: FilmTarget) -> None:
     """Refuses a target into which no clips can be joined.
 
     Raises:
-        InputError: Its path does not end in .mp4, or is another file; the crossfade is no length of
-            0 to 10 seconds; or there is no such sound file.
+        InputError: Its path does not end in .mp4; it, its sidecar or its poster is another file; the crossfade is
+            no length of 0 to 10 seconds; or there is no such sound file.
     """
     path, audio = target.path, target.audio
     if not 0 <= target.crossfade_s <= 10:
@@ -233,12 +233,21 @@ def check_target(target: FilmTarget) -> None:
             raise InputError(f"{audio.name} is no sound file: {kind}", hint="--audio music.mp3")
     if path.suffix.lower() != ".mp4":
         raise InputError(f"a film is an MP4, so {path.name} should end in .mp4", hint="--out film.mp4")
+    sidecar, poster = (path.with_name(f"{path.stem}{ending}") for ending in (".json", ".poster.jpg"))
+    in_the_way = [file for file, read in ((path, read_embedded), (sidecar, read_sidecar)) if _is_other(file, read)]
+    if not is_there(path) and not is_there(sidecar) and is_there(poster):
+        in_the_way.append(poster)
+    if in_the_way:
+        name = in_the_way[0].name
+        raise InputError(f"{name} exists and is no film of wiro_nb: it is kept", hint="--out ANOTHER.mp4")
+
+
+def _is_other(file: Path, read: Callable[..., dict[str, Any]]) -> bool:
+    """Returns whether a file is there and holds no record of a film."""
     try:
-        is_kept = is_there(path) and "film" not in read_embedded(path, ignore_hash=True)
+        return is_there(file) and "film" not in read(file, ignore_hash=True)
     except BadRecord:
-        is_kept = True
-    if is_kept:
-        raise InputError(f"{path.name} exists and is no film of wiro_nb: it is kept", hint="--out ANOTHER.mp4")
+        return True
 
 
 def _continues(before: tuple[Part, Clip], after: tuple[Part, Clip]) -> bool:

@@ -74,7 +74,7 @@ def seal_notebook(path: Path, manager: Manager | None = None) -> Sealed:
             hint=f"save and close it, then: wiro-nb seal {path.name}",
         )
     try:
-        write_atomically(path, data)
+        write_atomically(path.resolve(), data)  # a link stays one
     except OSError as error:
         raise InputError(
             f"{path.name} cannot be written: {error.strerror}; it was left as it is",

@@ -116,8 +116,16 @@ def test_a_changed_file_that_is_named_is_joined_without_its_record(manager: Mana
 
 def test_another_file_is_never_replaced(manager: Manager) -> None:
     runs = [submit(manager, "a cow").wait(60), submit(manager, "a pig").wait(60)]
-    Path("mine.mp4").write_bytes(b"precious")
-    for name, reason in (("mine.mp4", "is kept"), ("film.avi", "should end in .mp4"), ("no/\0.mp4", "cannot be")):
+    beside = [Path("mine.mp4"), Path("thesis.json"), Path("holiday.poster.jpg")]
+    for path in beside:
+        path.write_bytes(b"precious")
+    for name, reason in (
+        ("mine.mp4", "mine.mp4 exists .* is kept"),
+        ("thesis.mp4", "thesis.json exists .* is kept"),
+        ("holiday.mp4", "holiday.poster.jpg exists .* is kept"),
+        ("film.avi", "should end in .mp4"),
+        ("no/\0.mp4", "cannot be"),
+    ):
         with pytest.raises(InputError, match=reason):
             film_of(manager, runs, name)
     with pytest.raises(InputError, match="0 to 10 seconds"):
@@ -126,7 +134,9 @@ def test_another_file_is_never_replaced(manager: Manager) -> None:
         film_of(manager, runs, audio=Path("mine.mp4"))
     with pytest.raises(InputError, match=r"none\.mp3 cannot be read"):
         film_of(manager, runs, audio=Path("none.mp3"))
-    assert Path("mine.mp4").read_bytes() == b"precious"
+    assert [path.read_bytes() for path in beside] == [b"precious"] * 3
+    film_of(manager, runs).path.unlink()
+    assert film_of(manager, runs).path.is_file(), "what a film left behind is no other file"
     pending = manager.submit(manager.prepare(VACE, {"prompt": "slow [hold]"}))
     with pytest.raises(UnknownRun, match="is not done"):
         film_of(manager, [runs[0], pending])

@@ -55,6 +55,15 @@ def kinds(paths: list[Path], level: str, **options: Any) -> list[str]:
     return [item.kind for item in verify_paths(paths, **options) if item.level == level]
 
 
+def test_sealing_a_link_seals_the_notebook_behind_it(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    path, link = make_notebook(tmp_path / "elsewhere" / "a.ipynb", make_record()), tmp_path / "link.ipynb"
+    link.symlink_to(path)
+    assert seal_notebook(link).changed
+    assert link.is_symlink()
+    assert "wiro" in json.loads(path.read_text("utf-8"))["metadata"]
+
+
 def test_sealing_keeps_everything_else(tmp_path: Path) -> None:
     record = make_record()
     path = make_notebook(tmp_path / "a.ipynb", record)

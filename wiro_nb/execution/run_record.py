@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import timedelta
@@ -14,12 +15,14 @@ from wiro_nb.api.pricing import as_plain
 from wiro_nb.errors import RunCancelled, RunFailed, WiroError
 from wiro_nb.execution.state_writer import utc_now
 from wiro_nb.execution.tracker import TaskEnd
+from wiro_nb.files import reason_of
 from wiro_nb.json_values import dump_json
 from wiro_nb.ledger.state import LedgerRow, RunOutput, RunState, Snapshot, Stage
 from wiro_nb.provenance.content_credentials import describe_credentials, embed_and_sign
 from wiro_nb.provenance.embed import Embedded, hash_media
-from wiro_nb.provenance.record import build_record, write_sidecar
+from wiro_nb.provenance.record import SIDECAR_NAME, build_record, write_sidecar
 
+_log = logging.getLogger(__name__)
 _NOTHING_IS_TRUE_AFTER = timedelta(hours=1)
 _RECORDED = (
     *("name", "content_type", "size_bytes", "sha256", "path", "url"),
@@ -145,13 +148,16 @@ def save_record(
     record = build_run_record(final, list(map(recorded_output, final.outputs, homes)), made_by)
     if final.state is not RunState.SUCCEEDED:
         return dump_json(record), final.outputs
-    private.mkdir(parents=True, exist_ok=True)
     notes: dict[str, str] = {}
     stored = tuple(
         _embed(home / output.name, output, record, notes, embed)
         for output, home in zip(final.outputs, homes, strict=True)
     )
-    write_sidecar(private, record, notes={"record_not_in": notes} if notes else None)
+    try:
+        private.mkdir(parents=True, exist_ok=True)
+        write_sidecar(private, record, notes={"record_not_in": notes} if notes else None)
+    except OSError as error:  # the ledger still takes it: its disk may be another one
+        _log.warning("run %s has no %s: %s", final.short_id, SIDECAR_NAME, reason_of(error))
     return dump_json(record), stored
 
 

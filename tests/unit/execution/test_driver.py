@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 from dataclasses import replace
 from decimal import Decimal
@@ -38,6 +39,22 @@ def test_a_run_ends_with_its_clip_its_record_and_its_cost(manager: Manager, own_
     assert run.cost_usd == Decimal(record["price"]["cost_usd"]) > 0
     assert manager.budget().spent_usd == run.cost_usd
     assert manager.get(run.short_id) is run
+
+
+def test_a_disk_that_is_too_full_for_the_sidecar_leaves_the_record_in_clip_and_ledger(
+    manager: Manager, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fill_up(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("wiro_nb.provenance.record.write_atomically", fill_up)
+    run = submit(manager, "a cat").wait(60)
+    assert run.path is not None
+    assert run.record == read_embedded(run.path)
+    assert run.outputs[0].stored_sha256 == hash_file(run.path)
+    (said,) = caplog.records
+    assert said.getMessage() == f"run {run.short_id} has no run.json: No space left on device"
+    assert said.exc_info is None
 
 
 def test_the_intent_is_on_disk_when_submit_returns(manager: Manager) -> None:

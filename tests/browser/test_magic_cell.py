@@ -67,12 +67,15 @@ def test_the_file_has_result_and_record_a_list_opens_the_run_and_the_card_makes_
     assert html.count("<video") == 2, "the run made below the card is in the file too"
 
 
-def test_a_page_opened_again_while_the_run_goes_on_gets_the_result(open_notebook: OpenNotebook) -> None:
+def test_a_page_opened_again_while_the_run_goes_on_gets_the_result_with_its_buttons(
+    open_notebook: OpenNotebook,
+) -> None:
     notebook = open_notebook(["%load_ext wiro_nb", CELL + "a reloaded sea [hold]"])
     notebook.saved()
     notebook.page.reload()
     notebook.wait_for_kernel()
     notebook.execute("clip.cancel(); clip.wait(30, check=False)")
-    notebook.page.get_by_text("Billed: nothing.").wait_for()
+    card = notebook.page.locator(".wiro-run[data-kind=cancelled]")
+    expect(card.get_by_role("button", name="Run again")).to_be_visible()
     notebook.wait_for_runs("cancelled")
     assert notebook.saved()["cells"][1]["outputs"][0]["metadata"]["wiro"]["status"] == "cancelled"

@@ -34,7 +34,7 @@ done = {'format': 1, 'run_id': '01A', 'status': 'succeeded', 'model': 'a/b'}
 bridge.send_runs({'01A': done})
 bridge.send_repair('01A', Output('<p>done now</p>', 'done now', metadata={'wiro': done}))
 shown.update({'text/html': '<p>second</p>', 'text/plain': 'second'}, raw=True, metadata={'wiro_form': 'k'})
-bridge.send_form_repair('k', Output('<p>second</p>', 'second', metadata={'wiro_form': 'k'}))
+bridge.send_output_repair('k', Output('<p>second</p>', 'second', metadata={'wiro_form': 'k'}))
 """
 COUNT_WRITES = """() => {
     const {sharedModel} = window.jupyterapp.shell.currentWidget.context.model;

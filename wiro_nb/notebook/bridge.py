@@ -21,6 +21,7 @@ from wiro_nb.provenance.find import pick_newer
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
     from wiro_nb.notebook.form.runs import FormResults
+    from wiro_nb.notebook.live import LiveView
     from wiro_nb.notebook.widgets.views import BridgeWidget
     from wiro_nb.session.manager import Manager
 
@@ -35,7 +36,7 @@ class Bridge:
         self._notebook: str | None = None
         self._followed: set[str] = set()
         self._stale: set[str] = set()  # unfinished runs that a page shows in an output no update reaches
-        self.forms: WeakValueDictionary[str, FormResults] = WeakValueDictionary()
+        self.live_outputs: WeakValueDictionary[str, FormResults | LiveView[Any]] = WeakValueDictionary()
         self.has_document: bool | None = None  # can a page write into the notebook? None: no page has answered
         self.on_no_document: Callable[[], object] = lambda: None  # called when a page answers that none can
         self.on_run: Callable[[Run], object] | None = None  # called with each started or resumed run
@@ -86,12 +87,12 @@ class Bridge:
             self._repair(self._widget, run)
 
     def _repair(self, widget: BridgeWidget, run: Run) -> None:
-        widget.send_repair(run.id, static_output(run), live_forms=list(self.forms))
+        widget.send_repair(run.id, static_output(run), live_keys=list(self.live_outputs))
 
-    def send_form(self, key: str, output: Output) -> None:
-        """Sends a form's output to the pages (any thread)."""
+    def send_output(self, key: str, output: Output) -> None:
+        """Sends the output of a form or view to the pages (any thread)."""
         if self._widget is not None:
-            self._widget.send_form_repair(key, output)
+            self._widget.send_output_repair(key, output)
 
     def send_budget(self, notebook: str | None, budget_usd: Decimal | None) -> None:
         """Writes the notebook's budget into its metadata, in a live kernel. On the thread of a cell."""
@@ -129,9 +130,9 @@ class Bridge:
                 self._stale.add(run_id)
             elif run is not None and _is_newer(run.record or {"status": str(run.state)}, status):
                 self._repair(widget, run)
-        for key in handshake["forms"]:
-            if (results := self.forms.get(key)) is not None:
-                results.repair()
+        for key in handshake["keys"]:
+            if (output := self.live_outputs.get(key)) is not None:
+                output.repair()
 
 
 def _sync_budget(widget: BridgeWidget, manager: Manager, notebook: str, saved: str) -> None:

@@ -118,8 +118,9 @@ class LiveView(Generic[Handle]):
         self.display_id = f"wiro-{name}-{next(_numbers)}"
         self.widget: Any = None
         self.unsubscribe: Callable[[], None] = lambda: None
+        self._key = ""  # of the widget's output in the notebook
         self._shown: Output | None = None
-        self._is_scheduled = False
+        self._is_scheduled = self._is_stale = False
         self._lock = threading.RLock()
 
     @property
@@ -238,6 +239,8 @@ class LiveView(Generic[Handle]):
         bridge.open(self.context.notebook)
         self.widget = self.make_widget()
         open_views.append(self)  # first: an interrupt may strike at any time
+        self._key = self.widget.view_key
+        bridge.live_outputs[self._key] = self
         self._publish(update=False)
         self.follow()
         self.close_oldest()
@@ -254,6 +257,13 @@ class LiveView(Generic[Handle]):
             if self.widget is not None:
                 self._publish(update=True)
 
+    def repair(self) -> None:
+        """Brings the output up to date in pages that were loaded again, now and from now on (any thread)."""
+        with self._lock:
+            self._is_stale = True
+            if self._shown is not None:
+                bridge.send_output(self._key, self._shown)
+
     def close(self) -> None:
         """Replaces the widget with the static form; a second call does nothing."""
         with self._lock:
@@ -262,6 +272,7 @@ class LiveView(Generic[Handle]):
                 return
             open_views.remove(self)
             self._publish(update=True)
+            bridge.live_outputs.pop(self._key, None)
         self.unsubscribe()
         widget.close()
 
@@ -289,6 +300,8 @@ class LiveView(Generic[Handle]):
         if shown != self._shown or not update:
             self._shown = shown
             display.publish(shown, display_id=self.display_id, update=update)
+            if self._is_stale:
+                bridge.send_output(self._key, shown)
 
 
 def read_position(content: Mapping[str, Any], count: int) -> int | None:

@@ -40,7 +40,7 @@ class FormResults:
 
     def place(self) -> None:
         """Displays the output in the running cell, empty while there is no run."""
-        bridge.forms[self.key] = self
+        bridge.live_outputs[self.key] = self
         self._publish(update=False)
         self._is_placed = True
 
@@ -60,14 +60,14 @@ class FormResults:
         self._is_stale = True
         with self._lock:
             if self._runs:
-                bridge.send_form(self.key, self._output())
+                bridge.send_output(self.key, self._output())
 
     def _publish(self, *, update: bool) -> None:
         with self._lock:
             output = self._output()
             publish(output, display_id=f"wiro-form-{self.key}", update=update)
             if update and self._is_stale:
-                bridge.send_form(self.key, output)
+                bridge.send_output(self.key, output)
 
     def _output(self) -> Output:
         """Returns the results, newest first, with the newest one's picture and record, and the form's key."""

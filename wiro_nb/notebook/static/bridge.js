@@ -3,10 +3,10 @@
  * the end of their run. Everything is guarded: where there is no such document it does nothing.
  * Writes happen only when something differs, so that opening a notebook does not make it unsaved.
  */
-import { dropViews, inTurn, keepRank, outputsOf, setOutput } from "./document.js";
+import { dropViews, inTurn, keepRank, outputsOf, setOutput, withoutView } from "./document.js";
 
 const KEY = "wiro";
-const FORM_KEY = "wiro_form";
+const [FORM_KEY, VIEW] = ["wiro_form", "wiro_view"];
 
 /** JSON with sorted keys: equal for equal data whatever the order of its keys. */
 function canonical(data) {
@@ -26,10 +26,10 @@ function writeMetadata(notebook, wanted) {
   if (canonical(wanted) !== canonical(readMetadata(notebook))) notebook.sharedModel.setMetadata(KEY, wanted);
 }
 
-/** Every output of the notebook that a run or a form wrote, with its record and the form's key. */
+/** Every output of the notebook that a run, a form or a view wrote, with its record and the key of the form or view. */
 function ownOutputs(notebook) {
-  const marked = outputsOf(notebook).map((place) => ({ ...place, mark: place.output?.metadata?.[KEY], form: place.output?.metadata?.[FORM_KEY] }));
-  return marked.filter(({ mark, form }) => mark?.run_id || form);
+  const marked = outputsOf(notebook).map((place) => ({ ...place, mark: place.output?.metadata?.[KEY], key: place.output?.metadata?.[FORM_KEY] ?? place.output?.metadata?.[VIEW]?.key }));
+  return marked.filter(({ mark, key }) => mark?.run_id || key);
 }
 
 /** Those of them that name a run. */
@@ -56,18 +56,18 @@ function mergeRuns(notebook, { runs, limit }) {
   writeMetadata(notebook, wanted);
 }
 
-/** Replaces the outputs of a run that show an older state, but not those of living forms. */
-function repair(notebook, { run_id: run, data, metadata, live_forms: live }) {
+/** Replaces the outputs of a run that show an older state, but not those that forms and views keep up to date. */
+function repair(notebook, { run_id: run, data, metadata, live_keys: live }) {
   for (const place of runOutputs(notebook)) {
-    if (place.mark.run_id === run && !live?.includes(place.form) && isNewer(metadata?.[KEY] ?? {}, place.mark)) setOutput(place, data, metadata);
+    if (place.mark.run_id === run && !live?.includes(place.key) && isNewer(metadata?.[KEY] ?? {}, place.mark)) setOutput(place, data, metadata);
   }
 }
 
-/** Replaces the output of a form where it shows something else than it should. */
-function repairForm(notebook, { form: key, data, metadata }) {
+/** Replaces the output of a form or view where it shows something else than it should. */
+function repairOutput(notebook, { key, data, metadata }) {
+  const saved = (item) => canonical([withoutView(item.data), item.metadata]);
   for (const place of ownOutputs(notebook)) {
-    const { output, form } = place;
-    if (form === key && canonical([output.data, output.metadata]) !== canonical([data, metadata])) setOutput(place, data, metadata);
+    if (place.key === key && saved(place.output) !== saved({ data, metadata })) setOutput(place, data, metadata);
   }
 }
 
@@ -83,15 +83,15 @@ function handshake(notebook, context, page) {
   const { runs, budget } = readMetadata(notebook);
   const known = Object.fromEntries(Object.entries(runs ?? {}).map(([run, record]) => [run, String(record?.status ?? "")]));
   const outputs = Object.fromEntries(runOutputs(notebook).map(({ mark }) => [mark.run_id, String(mark.status ?? "")]));
-  const forms = ownOutputs(notebook).map(({ form }) => form).filter(Boolean);
-  return { type: "handshake", page, known, outputs, forms, notebook_ok: true, read_only: Boolean(notebook.readOnly), path: String(context.path ?? ""),
+  const keys = ownOutputs(notebook).map(({ key }) => key).filter(Boolean);
+  return { type: "handshake", page, known, outputs, keys, notebook_ok: true, read_only: Boolean(notebook.readOnly), path: String(context.path ?? ""),
     budget: String(budget ?? "") };
 }
 
-const CHANGES = { runs: mergeRuns, repair, repair_form: repairForm, budget: setBudget };
+const CHANGES = { runs: mergeRuns, repair, repair_output: repairOutput, budget: setBudget };
 
 /** What a message changes: a later one with the same key says it anew. */
-const keyOf = ({ type, runs, run_id: run, form }) => [type, run, form, ...Object.keys(runs ?? {})].join(" ");
+const keyOf = ({ type, runs, run_id: run, key }) => [type, run, key, ...Object.keys(runs ?? {})].join(" ");
 
 function initialize({ model }) {
   const manager = model.widget_manager;

@@ -89,7 +89,7 @@ export function setOutput({ outputs, index }, data, metadata) {
   outputs.set(index, { output_type: "display_data", data, metadata });
 }
 
-function withoutView(data) {
+export function withoutView(data) {
   const { [LIVE_MIME]: _view, ...rest } = data;
   return rest;
 }

@@ -138,7 +138,7 @@ _MOST_PAGES = 8
 
 
 class BridgeWidget(OwnWidget):
-    """Messages: `handshake` from the browser; `runs`, `budget`, `repair` and `repair_form` to it."""
+    """Messages: `handshake` from the browser; `runs`, `budget`, `repair` and `repair_output` to it."""
 
     script = "bridge.js"
     _view_name = traitlets.Unicode(  # type: ignore[assignment]
@@ -149,7 +149,7 @@ class BridgeWidget(OwnWidget):
         """Makes the bridge.
 
         Args:
-            on_handshake: Called with {"known": {run_id: status}, "outputs": {run_id: status}, "forms": [key],
+            on_handshake: Called with {"known": {run_id: status}, "outputs": {run_id: status}, "keys": [key],
                 "notebook_ok": bool, "read_only": bool, "path": str, "budget": str} each time a page opens the
                 notebook. `outputs` lists the runs named by the metadata of outputs, `forms` has the keys of the
                 outputs that belong to forms.
@@ -172,24 +172,24 @@ class BridgeWidget(OwnWidget):
         """Writes the notebook's budget, decimal text in USD, into its metadata; None takes it out."""
         self._broadcast("budget", budget=budget_usd)
 
-    def send_repair(self, run_id: str, output: Output, *, live_forms: Sequence[str] = ()) -> None:
+    def send_repair(self, run_id: str, output: Output, *, live_keys: Sequence[str] = ()) -> None:
         """Replaces the outputs of a run that show an older state of it.
 
         Args:
             run_id: The run named by `metadata.wiro.run_id` of the outputs.
             output: The replacement; `metadata["wiro"]` is the record.
-            live_forms: Keys of forms whose outputs stay as they are: those hold several runs.
+            live_keys: Keys of outputs that a form or view of this kernel repairs itself.
         """
-        self._broadcast("repair", output, run_id=run_id, live_forms=list(live_forms))
+        self._broadcast("repair", output, run_id=run_id, live_keys=list(live_keys))
 
-    def send_form_repair(self, key: str, output: Output) -> None:
-        """Replaces the output of a form where it shows something else.
+    def send_output_repair(self, key: str, output: Output) -> None:
+        """Replaces the output of a form or view where it shows something else.
 
         Args:
-            key: The form named by `metadata.wiro_form` of the output.
-            output: The replacement, with that key in its metadata.
+            key: Named by `metadata.wiro_form`, else by `metadata.wiro_view.key` of the output.
+            output: The replacement.
         """
-        self._broadcast("repair_form", output, form=key)
+        self._broadcast("repair_output", output, key=key)
 
     def _broadcast(self, kind: str, output: Output | None = None, **content: Any) -> None:
         """Sends to every page; in a shared notebook they write in the order of `pages`, one after the other."""
@@ -204,7 +204,7 @@ class BridgeWidget(OwnWidget):
         if isinstance(page, str) and content.get("read_only") is not True:
             self._pages = [page, *(other for other in self._pages if other != page)][:_MOST_PAGES]
         texts = {name: _texts(content.get(name)) for name in ("known", "outputs")}
-        self._on_handshake({**content, **texts, "forms": [str(key) for key in content.get("forms") or ()]})
+        self._on_handshake({**content, **texts, "keys": [str(key) for key in content.get("keys") or ()]})
 
 
 def _texts(value: Any) -> dict[str, str]:

@@ -130,6 +130,7 @@ def test_settings_become_arguments(model: Any, given: dict[str, Any], expected: 
         (EFFECTS, (), {}, "needs a picture in inputImage"),
         (EFFECTS, (WIDE,), {}, "'fluffy-hair' has no public weights; there are assassin"),
         (SKYREELS, (), {"prompt": "x"}, "needs a picture"),
+        (GENERIC, (), {"rate": "fast"}, "rate must be a whole number, got 'fast'"),
     ],
 )
 def test_what_cannot_be_done_is_refused_in_a_sentence(

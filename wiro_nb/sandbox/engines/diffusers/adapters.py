@@ -223,7 +223,7 @@ def _generic(request: Request) -> Call:
         elif item.argument == "generator" or item.name == "seed":
             seed = request.seed(item.name)
         elif item.argument == "fps":
-            fps = request.whole(item.name, int(text or fps), 1, 60)
+            fps = request.whole(item.name, item.default if isinstance(item.default, int) else fps, 1, 60)
         elif text:
             arguments[item.argument] = _convert_like(request, item.name, item.default)
     return request.call(

@@ -14,10 +14,10 @@ import pytest
 
 from tests.faults.fault_proxy import FaultProxy
 from tests.manager_tools import QUICK, VACE, WAN, submit, wait_for, wait_for_stage
+from tests.unit.ledger.ledger_tools import insert, plan
 from wiro_nb.errors import ConfigError, LedgerError, RunFailed, SubmitUncertain
 from wiro_nb.execution import submit as submit_module
 from wiro_nb.execution.submit import SubmitQueue
-from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.state import RunState, Stage
 from wiro_nb.session.manager import Manager
 
@@ -235,20 +235,24 @@ def test_a_run_is_looked_at_in_time_although_the_looks_before_it_were_far_apart(
         submit(manager, f"heard of by a look, {number}").wait(60)
 
 
+def fill(manager: Manager) -> None:
+    for _ in range(1000):
+        insert(manager.ledger, plan())
+
+
 def test_a_disk_that_is_full_at_the_end_says_that_the_run_goes_on_and_loses_nothing(
-    manager: Manager, service: Any, monkeypatch: pytest.MonkeyPatch
+    manager: Manager, service: Any
 ) -> None:
     run = submit(manager, "[hold] longer than the disk")
     wait_for_stage(run, Stage.GENERATING)
-
-    def refuse(*_: Any, **__: Any) -> None:
-        raise LedgerError("the disk is full", hint="free some space, then try again", reason="full")
-
-    with monkeypatch.context() as disk:
-        disk.setattr(Ledger, "finish", refuse)
-        service.release(run.task_id)
-        with pytest.raises(LedgerError) as caught:
-            run.wait(20)
+    # A ledger that may not grow: SQLite takes the next full number in place of a smaller one.
+    manager.ledger.read(lambda connection: connection.execute("PRAGMA max_page_count = 1"))
+    with pytest.raises(LedgerError, match="the disk is full"):
+        fill(manager)
+    service.release(run.task_id)
+    with pytest.raises(LedgerError) as caught:
+        run.wait(20)
+    manager.ledger.read(lambda connection: connection.execute("PRAGMA max_page_count = 1000000"))
     assert "it is billed once" in caught.value.billed
     assert caught.value.hint == f"free some space, then %wiro wait {run.short_id}"
     assert run.wait(20).state is RunState.SUCCEEDED

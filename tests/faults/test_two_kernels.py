@@ -156,21 +156,19 @@ def test_both_kernels_see_a_run_and_only_one_works_on_it(
     assert service.audit()["requests"]["file"] == 1, "one of them fetched the clip"
 
 
-def test_a_defect_while_another_kernels_run_is_followed_wakes_its_waiter(
-    make_manager: Any, service: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_defect_while_another_kernels_run_is_followed_wakes_its_waiter(make_manager: Any, service: Any) -> None:
     first, second = make_manager(), make_manager()
     run = submit(first, "[hold] watched by a broken kernel")
     wait_for_stage(run, Stage.GENERATING)
     seen = second.get(run.id)
 
-    def get(run_id: str) -> Any:
+    def fail(*_: Any) -> Any:
         raise ZeroDivisionError("a defect")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(second.ledger, "get", get)
-        with pytest.raises(StreamLost, match="ZeroDivisionError"):
-            seen.wait(20)
+    second.ledger.read(lambda connection: setattr(connection, "row_factory", fail))
+    with pytest.raises(StreamLost, match="ZeroDivisionError"):
+        seen.wait(20)
+    second.ledger.read(lambda connection: setattr(connection, "row_factory", sqlite3.Row))
     assert owner_of(first, run), "it is still the other kernel's"
     service.release(run.task_id)
     assert seen.wait(60).state is run.wait(60).state is RunState.SUCCEEDED

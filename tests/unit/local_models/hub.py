@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import hashlib
 import json
 import threading
@@ -20,6 +21,7 @@ class Hub:
         commits: Commit by repository; `COMMIT` where none is given.
         gated: Repositories that ask for an agreement first.
         status: An HTTP status that every answer has, or 0.
+        interrupts: A path; who asks for this file is interrupted, as by Ctrl-C, before it comes. Or "".
         sent: Bytes of each file sent so far, by path.
         endpoint: Its address.
     """
@@ -28,6 +30,7 @@ class Hub:
     commits: dict[str, str] = field(default_factory=dict)
     gated: set[str] = field(default_factory=set)
     status: int = 0
+    interrupts: str = ""
     sent: dict[str, int] = field(default_factory=dict)
     endpoint: str = ""
 
@@ -77,6 +80,9 @@ def serve_hub(hub: Hub) -> ThreadingHTTPServer:
                 self._answer(404, b"", with_body, {"X-Error-Code": "EntryNotFound"})
                 return
             etag = hashlib.sha256(content).hexdigest()
+            if with_body and path == hub.interrupts:
+                _thread.interrupt_main()
+                return
             if with_body:
                 hub.sent[path] = hub.sent.get(path, 0) + len(content)
             self._answer(

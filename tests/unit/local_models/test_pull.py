@@ -92,21 +92,10 @@ def test_a_pull_shows_size_and_licence_and_fetches_safe_files_of_one_commit(hub:
     assert missing(model) == model.repositories
 
 
-def test_an_interrupted_pull_keeps_whole_files_and_a_cut_file_is_fetched_again(
-    hub: Hub, command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import huggingface_hub
-
-    download = huggingface_hub.hf_hub_download
-
-    def interrupted(repository: str, name: str, **options: object) -> str:
-        if name == WEIGHTS:
-            raise KeyboardInterrupt
-        return download(repository, name, **options)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(huggingface_hub, "hf_hub_download", interrupted)
-        assert pull(command)[0] == 130
+def test_an_interrupted_pull_keeps_whole_files_and_a_cut_file_is_fetched_again(hub: Hub, command: Command) -> None:
+    hub.interrupts = WEIGHTS
+    assert pull(command)[0] == 130
+    hub.interrupts = ""
     model = find(REPOSITORY)
     assert model is not None
     assert missing(model) == model.repositories

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nbformat
@@ -19,7 +20,6 @@ from wiro_nb.provenance.embed import embed_record, hash_media
 from wiro_nb.provenance.record import write_sidecar
 from wiro_nb.provenance.secret_scan import scan_text
 from wiro_nb.redaction import register_secret
-from wiro_nb.reproduce import seal as sealing
 from wiro_nb.reproduce.seal import seal_notebook
 from wiro_nb.reproduce.verify import verify_paths
 
@@ -125,17 +125,19 @@ def test_a_notebook_of_an_odd_shape_is_refused_in_a_sentence(tmp_path: Path, cha
     assert path.read_bytes() == before
 
 
-def test_a_notebook_saved_meanwhile_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_notebook_saved_while_the_ledger_is_read_is_left_alone(tmp_path: Path) -> None:
     path = make_notebook(tmp_path / "a.ipynb", make_record())
-    merge = sealing.merge_runs
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[0].metadata["papermill"] = {"start_time": "2026-11-21T09:00", "end_time": "2026-11-21T09:01"}
+    nbformat.write(notebook, path)
 
-    def save_meanwhile(*args: Any, **options: Any) -> dict[str, Any]:
+    def save_meanwhile(**_: Any) -> tuple[()]:
         path.write_text(path.read_text("utf-8") + " ", "utf-8")
-        return merge(*args, **options)
+        return ()
 
-    monkeypatch.setattr(sealing, "merge_runs", save_meanwhile)
+    manager: Any = SimpleNamespace(ledger=SimpleNamespace(list=save_meanwhile))
     with pytest.raises(InputError, match="changed while"):
-        seal_notebook(path)
+        seal_notebook(path, manager)
     assert "wiro" not in json.loads(path.read_text("utf-8"))["metadata"]
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ from wiro_nb.media.mp4 import probe_mp4
 from wiro_nb.sandbox.app import Service
 from wiro_nb.sandbox.engines import Engine, Job, Kind, Progress, Report, Result
 from wiro_nb.sandbox.engines.instant import InstantEngine
-from wiro_nb.sandbox.events import EventBroker
 from wiro_nb.sandbox.faults import Faults
 from wiro_nb.sandbox.store import Store
 from wiro_nb.sandbox.tasks import Task
@@ -153,11 +153,15 @@ class _OwnMachine:
 
     name, is_placeholder, schemas = "own", False, tuple(bundled_models())
 
+    def __init__(self) -> None:
+        self.is_watched = asyncio.Event()
+
     def unavailable(self, model: str) -> str | None:
         return None
 
     async def run(self, job: Job, report: Report) -> Result:
         await report(Progress("load"))
+        await self.is_watched.wait()
         await asyncio.sleep(0.05)
         await report(Progress("encode", notes=("a setting was replaced",)))
         await report(Progress("generate", 1))  # a pipeline that does not say how many steps it takes
@@ -171,24 +175,32 @@ class _OwnMachine:
         pass
 
 
-def test_an_engine_of_real_weights_is_free_shows_previews_and_follows_no_directives(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    engine = _OwnMachine()
-    published: list[tuple[str, Any]] = []
-    ended = asyncio.Event()
-    publish = EventBroker.publish
+@asynccontextmanager
+async def _events_of(app: Any, token: str) -> AsyncIterator[asyncio.Queue[dict[str, Any]]]:
+    """Gives the events of a task, as a socket without a network hears them once it is registered."""
+    to_app, events = asyncio.Queue[dict[str, Any]](), asyncio.Queue[dict[str, Any]]()
+    to_app.put_nowait({"type": "websocket.connect"})
+    for one in (token, "nobody"):  # a registration nobody knows is answered after the other
+        text = json.dumps({"type": "task_info", "tasktoken": one})
+        to_app.put_nowait({"type": "websocket.receive", "text": text})
 
-    def record(self: EventBroker, task: Task, status: str, message: Any = "") -> None:
-        published.append((status, message))
-        publish(self, task, status, message)
-        if status == "task_postprocess_end":
-            ended.set()
+    async def send(message: Any) -> None:
+        if message["type"] == "websocket.send":
+            events.put_nowait(json.loads(message["text"]))
 
-    monkeypatch.setattr(EventBroker, "publish", record)
+    scope = {"type": "websocket", "path": "/v1", "headers": [(b"host", b"127.0.0.1")], "query_string": b""}
+    socket = asyncio.ensure_future(app(scope, to_app.get, send))
+    assert (await asyncio.wait_for(events.get(), 60))["result"] is False
+    yield events
+    to_app.put_nowait({"type": "websocket.disconnect", "code": 1000})
+    await asyncio.wait_for(socket, 60)
+
+
+def test_an_engine_of_real_weights_is_free_shows_previews_and_follows_no_directives(tmp_path: Path) -> None:
+    heard: list[dict[str, Any]] = []
 
     async def run() -> dict[str, Any]:
-        store = Store(tmp_path / "sandbox.sqlite", Decimal(0))
+        engine, store = _OwnMachine(), Store(tmp_path / "sandbox.sqlite", Decimal(0))
         app = Service({"clip": engine}, store, Faults(), tmp_path, 1).app
         transport, headers = httpx2.ASGITransport(app), {"x-api-key": str(store.meta("key_only_api_key"))}
         async with (
@@ -198,7 +210,10 @@ def test_an_engine_of_real_weights_is_free_shows_previews_and_follows_no_directi
             tools = await client.post("/v1/Tool/List", json={})
             assert {json.loads(tool["dynamicprice"])[0]["price"] for tool in tools.json()["tool"]} == {0.0}
             made = await client.post("/v1/Run/wiro/animate-diff", json={"prompt": "[fail] [hold] a boat"})
-            await asyncio.wait_for(ended.wait(), 60)
+            async with _events_of(app, made.json()["socketaccesstoken"]) as events:
+                engine.is_watched.set()
+                while not heard or not heard[-1]["terminal"]:
+                    heard.append(await asyncio.wait_for(events.get(), 60))
             detail = await client.post("/v1/Task/Detail", json={"taskid": made.json()["taskid"]})
         (task,) = detail.json()["tasklist"]
         return dict(task)
@@ -208,5 +223,5 @@ def test_an_engine_of_real_weights_is_free_shows_previews_and_follows_no_directi
     assert float(task["elapsedseconds"]) < 0.05, "loading is no running time"
     assert "a setting was replaced\n" in task["debugoutput"]
     picture = {**PREVIEW, "step": 1, "steps": 2}
-    assert [message for status, message in published if status == "task_preview"] == [picture]
+    assert [event["message"] for event in heard if event["type"] == "task_preview"] == [picture]
     assert list((tmp_path / "files").glob("work-*")) == []

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from wiro_nb.sandbox.engines import EngineError
-from wiro_nb.sandbox.engines.diffusers import pool as pool_module
 from wiro_nb.sandbox.engines.diffusers.pool import Pool, start_process
 from wiro_nb.sandbox.engines.diffusers.ray_workers import RayCluster
 
@@ -99,16 +98,13 @@ def test_a_failure_is_a_sentence_and_the_worker_goes_on(with_pool: Any) -> None:
 
 
 @pytest.mark.parametrize(("prompt", "keeps_worker"), [("slow", True), ("hang", False)])
-def test_a_cancel_ends_the_job_and_a_deaf_worker_with_it(
-    with_pool: Any, monkeypatch: pytest.MonkeyPatch, prompt: str, keeps_worker: bool
-) -> None:
-    monkeypatch.setattr(pool_module, "GRACE_S", 0.3 if prompt == "hang" else 30)
-
+def test_a_cancel_ends_the_job_and_a_deaf_worker_with_it(with_pool: Any, prompt: str, keeps_worker: bool) -> None:
     async def work(bench: Bench) -> None:
         started = asyncio.Event()
         job = asyncio.ensure_future(bench.run(prompt, started=started))
         await started.wait()
         (worker,) = bench.workers
+        worker.grace_s = 30 if keeps_worker else 0.3
         job.cancel()
         with pytest.raises(asyncio.CancelledError):
             await job

@@ -21,8 +21,8 @@ from typing import Any, Protocol
 
 from wiro_nb.sandbox.engines import EngineError
 
-GRACE_S = 3.0
 DOCTOR = "Type: wiro-nb local doctor"
+_GRACE_S = 3.0
 _ATTEMPTS = 2
 _MAX_PASSED = 4
 _MAX_LINE_BYTES = 1 << 20
@@ -75,11 +75,13 @@ class Worker:
 
     Attributes:
         models: Keys of the models it holds.
+        grace_s: How long it may take to answer that a job is cancelled.
     """
 
     def __init__(self, connection: Connection, facts: dict[str, Any]) -> None:
         self.connection, self.facts = connection, facts
         self.models: frozenset[str] = frozenset()
+        self.grace_s = _GRACE_S
         self._jobs = 0
 
     async def run(self, call: dict[str, Any], out: Path, on_progress: OnProgress) -> dict[str, Any]:
@@ -109,7 +111,7 @@ class Worker:
     async def _stop(self, job: int) -> None:
         """Cancels a job; a worker that does not answer in time is ended."""
         try:
-            async with asyncio.timeout(GRACE_S):
+            async with asyncio.timeout(self.grace_s):
                 await self.connection.send({"type": "cancel", "job": job})
                 while (message := await self.connection.receive())["type"] == "progress":
                     pass
@@ -185,7 +187,7 @@ class _ProcessConnection:
         A signal to a process that has ended takes its exit code away from the one who waits for it.
         """
         try:
-            async with asyncio.timeout(GRACE_S):
+            async with asyncio.timeout(_GRACE_S):
                 await self.process.wait()
         except TimeoutError:
             await self.end()

@@ -10,6 +10,10 @@ import pytest
 from comm.base_comm import BaseComm
 from ipywidgets import Widget
 
+from tests.unit.notebook.conftest import point_at, process_manager
+
+__all__ = ["point_at", "process_manager"]
+
 
 class RecordingComm(BaseComm):
     sent: ClassVar[list[tuple[str, dict[str, Any]]]] = []

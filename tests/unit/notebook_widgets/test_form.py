@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import ipywidgets
 import pytest
 import traitlets
 
-from wiro_nb.errors import BudgetExceeded, UnknownModel
-from wiro_nb.ledger.budget import BudgetState
+from tests.unit.ledger.ledger_tools import done
+from wiro_nb.errors import BudgetExceeded
 from wiro_nb.notebook.account import set_budget
 from wiro_nb.notebook.form.controller import NotebookForm, without_required
 from wiro_nb.notebook.form.form import ModelForm
 from wiro_nb.notebook.form.layout import given_values
 from wiro_nb.notebook.magic.parser import parse_line
-from wiro_nb.notebook.session import ExecutionContext, session
+from wiro_nb.notebook.session import ExecutionContext
 from wiro_nb.notebook.widgets.card import RunCard
 from wiro_nb.notebook.widgets.fields import SeedField
 from wiro_nb.schema import bundled_models, find_bundled
 from wiro_nb.schema.types import ModelSchema, Option, Parameter
 from wiro_nb.schema.values import prepare
+from wiro_nb.session.manager import Manager
 
 from .conftest import custom, send
 from .test_card import GENERATING
@@ -202,24 +200,23 @@ def test_an_unexpected_error_is_said_too(messages: list[Any], caplog: pytest.Log
     assert "disk on fire" in custom(messages)[-1]["lines"][0]
 
 
-def test_a_reached_budget_refuses_the_run_until_it_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reached_budget_refuses_the_run_until_it_is_raised(
+    sandbox: Any, point_at: Any, process_manager: Manager
+) -> None:
     schema = find_bundled(WAN)
     assert schema is not None
-    manager = Mock()
-    manager.choice.is_free, manager.choice.name = False, "cloud"
-    manager.budget.return_value = BudgetState(Decimal("1.98"), Decimal("1.98"), Decimal(0), "cloud")
-    manager.prepare.side_effect = manager.prices.estimate.side_effect = UnknownModel("asked")
-    monkeypatch.setattr(session, "manager", lambda: manager)
+    point_at(sandbox)
+    done(process_manager.ledger, "1.98", service="cloud", notebook=None)
+    set_budget("1.98")
     form = NotebookForm(schema, ExecutionContext("plain"), {"prompt": "fog"})
     with pytest.raises(BudgetExceeded, match=r"spent \$1\.98"):
         form.run()
     assert "%wiro budget" in form.budget["hint"]
-    manager.prepare.assert_not_called()
-    manager.budget.return_value = replace(manager.budget.return_value, limit_usd=Decimal(5))
+    assert len(process_manager.ledger.list()) == 1
     set_budget(5)
     assert not form.budget["reached"], "the open form offers Run again"
-    with pytest.raises(UnknownModel):
-        form.run()
+    form.run()
+    assert len(process_manager.ledger.list()) == 2
     form.close()
 
 

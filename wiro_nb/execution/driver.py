@@ -316,8 +316,7 @@ class Worker:
         _log.warning("run %s is followed by another process now", active.run.short_id)
         if active.task is not None:
             active.task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await active.task
+            await asyncio.wait({active.task})
         self._begin(active.run)
 
     # Closing ---------------------------------------------------------------------------------

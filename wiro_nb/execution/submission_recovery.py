@@ -111,15 +111,14 @@ class SubmissionRecovery:
         await self._writer.ledger_call(lambda: self._claim(marked))
 
     def _claim(self, marked: Sequence[tuple[Task, str]]) -> None:
-        ledger = self._writer.ledger
+        ledger, service = self._writer.ledger, self._connection.choice
+        owned = ledger.owned_tasks(service.name, service.recorded_url, [task.id for task, _ in marked])
         for task, run_id in marked:
-            row = ledger.lookup(run_id)
+            row = ledger.lookup(run_id) if task.id not in owned else None
             if row is None:
-                continue  # of another machine
-            is_open = row.state in (RunState.PLANNED, RunState.SUBMITTING, RunState.UNCERTAIN) and not row.deleted
-            if row.service != self._connection.name or is_open:
-                continue
-            if ledger.find_task(row.service, row.base_url, task.id) is None:
+                continue  # it has a run, or is of another machine
+            is_open = row.state in (RunState.PLANNED, *_UNANSWERED) and not row.deleted
+            if row.service == service.name and not is_open:
                 double = ledger.insert_attached(_double_of(row, task))
                 _log.warning("task %s of run %s's request is run %s now", task.id, row.short_id, double.short_id)
 
@@ -135,7 +134,9 @@ class SubmissionRecovery:
         possible = find_candidates(listed.tasks, row, listed.clock_lead)
         # The other runs come first: one that gets its answer meanwhile then owns its task below.
         has_competitor = await self._writer.ledger_call(lambda: self._has_competitor(row))
-        free = await self._writer.ledger_call(lambda: [task for task in possible if not self._is_owned(row, task)])
+        ledger, ids = self._writer.ledger, [task.id for task in possible]
+        owned = await self._writer.ledger_call(lambda: ledger.owned_tasks(row.service, row.base_url, ids))
+        free = [task for task in possible if task.id not in owned]
         self._writer.change(run, lost_since=None)
         return free, choose_task(free, row, listed.clock_lead, has_competitor=has_competitor)
 
@@ -154,11 +155,6 @@ class SubmissionRecovery:
             and (other.base_url, other.run_path, other.parameters) == (row.base_url, row.run_path, row.parameters)
             for other in self._writer.ledger.list(service=row.service, state=_UNANSWERED, limit=None)
         )
-
-    def _is_owned(self, row: LedgerRow, task: Task) -> bool:
-        # By the row's address: the sandbox's own is another one each time it starts.
-        owner = self._writer.ledger.find_task(row.service, row.base_url, task.id)
-        return owner is not None and owner.run_id != row.run_id
 
     async def _leave_uncertain(self, run: Run, found: Sequence[Task] | None, cause: WiroError | None) -> None:
         short = run.short_id

@@ -18,7 +18,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from wiro_nb.display_registry import present
-from wiro_nb.errors import RunCancelled, RunFailed, TimedOut, UnknownRun, WiroError
+from wiro_nb.errors import BudgetExceeded, RunCancelled, RunFailed, TimedOut, UnknownRun, WiroError
 from wiro_nb.execution.run import Run
 from wiro_nb.films.extend import Shot
 from wiro_nb.films.film_file import JoinedFilm, Part, check_target, find_film, join_parts
@@ -287,7 +287,7 @@ class Film:
         return RunFailed(
             f"{len(errors)} of {len(self.shots)} shots gave no result; {made} are done and kept",
             details=[f"{name}: {error.message}" for name, error in errors.items()][:8],
-            hint=f"{first.hint}, then {again}" if "budget" in first.hint else again,
+            hint=f"{first.hint}, then {again}" if isinstance(first, BudgetExceeded) else again,
             billed="",
             run_id=None,
         )

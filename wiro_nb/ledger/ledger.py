@@ -56,6 +56,7 @@ class Ledger(Database):
     answer_plans = _read(reuse.answer_plans)
     incomplete = _read(queries.incomplete)
     find_task = _read(queries.find_task)
+    owned_tasks = _read(queries.owned_tasks)
     find_maker = _read(queries.find_maker)
     frame_hashes = _read(queries.frame_hashes)
     past_runs = _read(queries.past_runs)

@@ -166,6 +166,20 @@ def find_task(connection: sqlite3.Connection, service: str, base_url: str, task_
     return _first(connection, condition, task_id, service, base_url)
 
 
+def owned_tasks(
+    connection: sqlite3.Connection, service: str, base_url: str, task_ids: Sequence[str]
+) -> frozenset[str]:
+    """Returns those tasks of a service that a run owns, also a forgotten one."""
+    found = connection.execute(
+        """
+        SELECT task_id FROM runs
+        WHERE service = ? AND base_url = ? AND task_id IN (SELECT value FROM json_each(?))
+        """,
+        (service, base_url, json.dumps(task_ids)),
+    )
+    return frozenset(row["task_id"] for row in found)
+
+
 def find_maker(connection: sqlite3.Connection, sha256: str) -> Made | None:
     """Returns which run first made a file of this content, or the clip it is a frame of; None when none did."""
     found = connection.execute(

@@ -83,8 +83,8 @@ class EventClient:
                 try:
                     await connection.send(json.dumps({"type": "task_info", "tasktoken": token}))
                     yield SocketState.OPENED
-                    async for frame in connection:
-                        event = _parse_event(frame, token, task_id)
+                    while True:
+                        event = _parse_event(await connection.recv(), token, task_id)
                         if event is not None:
                             yield event
                             if event.is_terminal:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from operator import attrgetter
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -284,7 +285,12 @@ class Snapshot(LedgerRow):
 
     def with_changes(self, changes: Mapping[str, Any]) -> Snapshot:
         """Returns a copy with other values and the next version."""
-        return replace(self, **changes, version=self.version + 1)
+        values = list(_get_values(self))  # each event makes a copy: `dataclasses.replace` takes three times longer
+        for name, value in {**changes, "version": self.version + 1}.items():
+            values[_PLACES[name]] = value
+        return Snapshot(*values)
 
 
 ROW_FIELDS = tuple(item.name for item in fields(LedgerRow))
+_PLACES = {item.name: place for place, item in enumerate(fields(Snapshot))}
+_get_values = attrgetter(*_PLACES)

@@ -78,7 +78,7 @@ def _problems(value: Any, rule: Mapping[str, Any], where: str) -> Iterator[str]:
         return
     if isinstance(value, str) and "pattern" in rule and not re.search(rule["pattern"], value):
         yield f"{name}: must match {rule['pattern']}"
-    if _has_type(value, "number") and "minimum" in rule and value < rule["minimum"]:
+    if "minimum" in rule and _has_type(value, "number") and value < rule["minimum"]:
         yield f"{name}: must be at least {rule['minimum']}"
     inside: list[tuple[Any, Any, Any]] = []
     if isinstance(value, dict):
@@ -136,12 +136,13 @@ def normalise(value: Any) -> Any:
 
 def hash_record(record: Mapping[str, Any]) -> str:
     """Returns the SHA-256 (hex) over the canonical form of everything but the hash itself."""
-    return hash_json(normalise({key: value for key, value in record.items() if key != HASH_FIELD}))
+    return str(add_hash(record)[HASH_FIELD])
 
 
 def add_hash(record: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the record in normal form with its hash."""
-    return {**normalise(record), HASH_FIELD: hash_record(record)}
+    content = normalise({key: value for key, value in record.items() if key != HASH_FIELD})
+    return {**content, HASH_FIELD: hash_json(content)}
 
 
 def build_record(*, run_id: str, **fields: Any) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def test_a_terminal_shows_one_moving_line_and_then_the_result_as_text_with_the_f
     os.close(controller)
     shown, _ = job.communicate(timeout=DEADLINE_S)
     assert job.returncode == 0, told
-    lines = told.decode().split("\r")
+    lines = told.decode().replace("\033[K", "").split("\r")  # without what erases the line before
     assert any("[" in line and "Done" in line for line in lines)
     assert max(map(len, lines)) <= 40
     assert "wiro: done  sandbox/plain-clip" in shown

@@ -36,16 +36,20 @@ _lock = threading.Lock()
 
 
 class SecretText(str):
-    """A secret in use: an ordinary string whose representation is a mask.
+    """A secret in use: an ordinary string whose representation is a mask, which is also what is pickled.
 
     Tracebacks that list local variables (`%xmode Verbose`, debuggers, test reports) show values by `repr`, and
-    so do containers; those are the ways in which a key or token reaches a notebook unintentionally.
+    so do containers; a pickle of a run's snapshot is a file of the user's. Those are the ways in which a key or
+    token leaves the process unintentionally.
     """
 
     __slots__ = ()
 
     def __repr__(self) -> str:
         return repr(MASK)
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        return str, (MASK,)
 
 
 def register_secret(value: str | None) -> None:

@@ -97,6 +97,15 @@ def test_a_service_that_knows_nothing_for_a_while_does_not_end_a_paid_run(manage
     assert run.wait(40).state is RunState.SUCCEEDED
 
 
+def test_many_runs_end_where_neither_events_come_nor_tasks_can_be_listed(manager: Manager, service: Any) -> None:
+    service.set_faults("Task/List:html; socket:refuse")
+    runs = [submit(manager, f"[hold] not listed {number}") for number in range(5)]
+    for run in runs:
+        wait_for(run, lambda run: run.task_id is not None)
+        service.release(run.task_id)
+    assert {run.wait(30).state for run in runs} == {RunState.SUCCEEDED}
+
+
 def test_a_run_that_was_given_up_comes_back_when_the_service_knows_it_again(
     manager: Manager, service: Any
 ) -> None:

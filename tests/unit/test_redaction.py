@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 import string
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wiro_nb.redaction import MASK, redact, register_secret
+from wiro_nb.redaction import MASK, SecretText, redact, register_secret
 
 _LETTERS = string.ascii_letters + string.digits + "_-"
 _random = random.Random(8)
@@ -20,6 +21,11 @@ def register_all() -> None:
     for token in TOKENS:
         register_secret(token)
     register_secret(ODD)
+
+
+def test_a_secret_is_pickled_as_its_mask() -> None:
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        assert pickle.loads(pickle.dumps({"token": SecretText(TOKENS[0])}, protocol)) == {"token": MASK}
 
 
 def test_two_thousand_tokens_are_masked_alone_within_words_and_side_by_side() -> None:

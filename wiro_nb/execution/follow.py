@@ -17,7 +17,7 @@ from itertools import chain, repeat
 
 from wiro_nb.api.answers import ERROR_STATUS, Event, Task
 from wiro_nb.api.events import CLOSE_TIMEOUT_S, SocketState
-from wiro_nb.errors import ApiError, NotAccessible, WiroError
+from wiro_nb.errors import ApiError, NotAccessible, RateLimited, WiroError
 from wiro_nb.execution.run import Run
 from wiro_nb.execution.state_writer import StateWriter, utc_now
 from wiro_nb.execution.tracker import TaskEnd, Tracker
@@ -33,6 +33,8 @@ _CANCEL_PAUSES_S = (0.5, 1.0, 2.0, 4.0, None)
 _LIST_LIMIT = 200
 _BATCH_WINDOW_S = 0.25
 _FEW = 3
+_MOST_DETAILS = 16
+"""Runs that one poll reads by themselves where the tasks cannot be listed; the others follow as these end."""
 
 
 @dataclass(eq=False, slots=True)
@@ -244,9 +246,15 @@ class Follower:
         limit = min(_LIST_LIMIT, reach)
         while len(missing) > (_FEW if seen else 0) and seen < reach:
             start = seen
-            total, tasks = await self._connection.call(
-                lambda client: client.task_list(limit=limit, start=start)  # noqa: B023
-            )
+            try:
+                total, tasks = await self._connection.call(
+                    lambda client: client.task_list(limit=limit, start=start)  # noqa: B023
+                )
+            except RateLimited:
+                raise
+            except ApiError:  # the key may not list tasks, or something in between answers with a page of its own
+                await self._read_each(list(missing.values())[:_MOST_DETAILS])
+                return
             for task in tasks:
                 missing.pop(task.id, None)
                 one = self._followed.get(task.id)

@@ -63,6 +63,7 @@ def test_a_film_is_played_shot_by_shot_and_a_changed_shot_is_run(open_notebook: 
     page.get_by_role("button", name="Run changed shots").click()
     expect(page.locator(".wiro-film")).to_contain_text("The cell holds the former prompt", timeout=DONE_MS)
     expect(page.locator(".wiro-film")).to_contain_text("all 3 shots done", timeout=DONE_MS)
+    expect(page.locator(".wiro-film-edit")).not_to_contain_text("Would send")
     page.wait_for_function(
         """() => [...window.jupyterapp.shell.currentWidget.context.model.cells]
             .flatMap((cell) => cell.outputs?.toJSON() ?? [])

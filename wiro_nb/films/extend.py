@@ -176,7 +176,7 @@ def plan_extension(
     if frame is not None and at_s is not None:
         raise InputError("a frame and a time are given: give one of them", hint="--frame N, or --at 3.2s")
     schema = manager.schema(model or run.model)
-    name = require_picture_input(manager, schema)
+    name = require_picture_input(manager, schema, f"%wiro extend {run.short_id} MODEL")
     if at_s is not None:
         if run.path is None:
             raise InputError(f"run {run.short_id} has no clip here", hint=f"%wiro download {run.short_id}")
@@ -190,22 +190,28 @@ def plan_extension(
     return schema.slug, {**kept, **values, name: picture}
 
 
-def require_picture_input(manager: Manager, schema: ModelSchema) -> str:
+def require_picture_input(manager: Manager, schema: ModelSchema, hint: str = "another model: MODEL") -> str:
     """Returns the first input of a model that takes a picture.
+
+    Args:
+        manager: Knows the models.
+        schema: The model.
+        hint: What to type where it takes none; MODEL stands for one that does.
 
     Raises:
         InputError: There is none; the message names models that have one.
     """
     if (name := _picture_input(schema)) is not None:
         return name
-    slugs = [schema.slug for schema in bundled_models() if _picture_input(schema) is not None]
+    fitting = [other for other in bundled_models() if _picture_input(other) is not None]
+    slugs = [other.slug for other in sorted(fitting, key=lambda other: other.prompt_input is None)]
     with suppress(WiroError):  # the bundled models are still listed
         slugs += [card.slug for card in manager.models(categories=[_IMAGE_TO_VIDEO])]
     found = ", ".join(list(dict.fromkeys(slugs))[:_MOST_NAMED])
     raise InputError(
         f"{schema.slug} takes no input picture, so it cannot continue a clip",
         details=[f"Models that take one: {found}"] if found else [],
-        hint="%wiro extend RUN MODEL, or from Python model=...",
+        hint=hint.replace("MODEL", next(iter(slugs), "MODEL")),
         billed=NOTHING_SENT,
     )
 

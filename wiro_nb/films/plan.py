@@ -162,7 +162,7 @@ def prepare_shot(manager: Manager, shot: Shot, source: Run | None, origin: Origi
         if "prompt" in values and schema.get("prompt") is None and schema.prompt_input is not None:
             values[schema.prompt_input] = values.pop("prompt")
         if shot.source:
-            picture = require_picture_input(manager, schema)
+            picture = require_picture_input(manager, schema, f"--- {shot.name} MODEL from={shot.source}")
             values[picture] = _PLACEHOLDER_PNG if source is None else f"{RUN_PREFIX}{source.id}#{shot.frame}"
         return manager.prepare(schema, values, origin=origin)
     except InputError as error:

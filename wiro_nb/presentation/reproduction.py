@@ -18,6 +18,7 @@ from wiro_nb.session.lineage import Branch
 
 _LONGEST = 400
 _SPARKLINE_WIDTH = 60
+_SMALLEST_RANGE_DB = 0.5
 _BARS = "▁▂▃▄▅▆▇█"
 _SHOWN = 60
 _PROMPT, _DEEPEST = 60, 24
@@ -131,7 +132,9 @@ def _sparklines(comparison: Comparison) -> list[str]:
         step = -(-len(values) // _SPARKLINE_WIDTH)
         shown = [min(values[start : start + step]) for start in range(0, len(values), step)]
         low, high = min(shown), max(shown)
-        bars = "".join(_BARS[round((value - low) / (high - low or 1) * (len(_BARS) - 1))] for value in shown)
+        if high - low < _SMALLEST_RANGE_DB:
+            continue  # bars would show noise
+        bars = "".join(_BARS[round((value - low) / (high - low) * (len(_BARS) - 1))] for value in shown)
         lines.append(f"PSNR by frame, {low:.1f} to {high:.1f} dB: {bars}")
     return lines
 

@@ -163,7 +163,7 @@ def parent_side(manager: Manager, side: Side) -> Side:
     parent = side.record.get("parent") if side.record is not None else None
     if not parent:
         raise InputError(
-            f"no run is known that {side.label} was made from: name two to compare",
+            f"{side.label} was not made from another run: name two to compare",
             hint=f"%wiro compare {side.label} RUN",
         )
     return find_side(manager, str(parent["run_id"]))

@@ -72,6 +72,7 @@ def test_what_cannot_be_continued_is_a_sentence(
         prepare()
     if "no input picture" in reason:
         assert VACE in caught.value.details[0], "models that take one are named"
+        assert caught.value.hint == f"%wiro extend {run.short_id} {VACE}"
 
 
 def test_a_run_without_a_clip_here_is_refused(manager: Manager) -> None:

@@ -24,8 +24,10 @@ from wiro_nb.presentation.command_table import CELL, COMMANDS
 from wiro_nb.presentation.html import escape
 from wiro_nb.presentation.models import ModelInfo, models_output, option_labels
 from wiro_nb.presentation.output import error_output
+from wiro_nb.presentation.reproduction import comparison_output
 from wiro_nb.presentation.run import run_output
 from wiro_nb.presentation.run_list import key_settings, runs_output
+from wiro_nb.reproduce.compare import Comparison, OutputComparison, Side
 from wiro_nb.schema import bundled_models
 from wiro_nb.schema.types import ModelSchema, Option, Parameter
 from wiro_nb.schema.values import prepare
@@ -302,6 +304,16 @@ def test_a_default_is_shown_by_its_label() -> None:
     page = ModelInfo(ModelSchema("a/b", "a/b", "B", parameters=(ratio,)), "").output()
     assert "default Square" in page.text
     assert "a:1" not in page.html
+
+
+def test_bars_of_psnr_are_shown_where_frames_differ_by_more_than_noise() -> None:
+    def page(*values: float) -> str:
+        output = OutputComparison("output", "different", psnr_db=values)
+        side = Side("8k2qf", None, ())
+        return comparison_output(Comparison(side, side, None, (output,))).html
+
+    assert "PSNR by frame, 20.0 to 30.0 dB: ▁▅█" in page(20.0, 25.0, 30.0)
+    assert "PSNR by frame" not in page(20.0, 20.1, 20.2)
 
 
 def test_a_rule_is_a_sentence_behind_the_help_and_what_is_required_is_said() -> None:

@@ -211,6 +211,7 @@ class FilmView(LiveView[Film]):
             return
         self.handle = Film.start(session.manager(), plan, session.preferences.limits())
         self._note = f"{describe_sent(plan, 'shots')} The cell holds the former prompt: copy the new cell."
+        self.widget.reply("price", text="", p=place)
         self.follow()
 
 

@@ -77,7 +77,6 @@ function render({ model, el, signal }) {
       if (!address) return;
       // Another file of the same name must not come from the cache.
       video.src = version ? `${address}${address.includes("?") ? "&" : "?"}v=${version.slice(0, 8)}` : address;
-      video.poster = model.get("posters")[String(view.chosen)] ?? "";
     }
     if (at === null) return;
     if (video.readyState) video.currentTime = at;

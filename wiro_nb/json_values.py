@@ -47,14 +47,12 @@ def as_list(value: object) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple)) else []
 
 
-def load_json(text: str | bytes) -> Any:
+def load_json(text: str) -> Any:
     """Returns the JSON value, or None when the text is not JSON.
 
     NaN, infinity and integers of more than 64 digits become None, half surrogate pairs a question mark, and what
     is nested deeper than `DEEPEST_LEVEL` None.
     """
-    if isinstance(text, bytes):
-        text = text.decode("utf-8", errors="replace")
     if text.count("[") + text.count("{") > DEEPEST_LEVEL:
         text = _cut_levels(text)
     try:

@@ -155,9 +155,6 @@ def make_label(prompt: str, seed: str, width: int, height: int) -> Callable[[Flo
         if pen.textlength(text, font) <= available:
             left = text
             break
-    while pen.textlength(left, font) > width - 4 and size > 6:
-        size -= 0.5
-        font, margin = ImageFont.load_default(size), 2
     pen.text((margin, middle), left, fill=255, font=font, anchor="lm")
     ink = np.asarray(image, np.float32) / 255
     keep, add = 0.34 * (1 - ink), 12 * (1 - ink) + 238 * ink

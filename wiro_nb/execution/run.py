@@ -149,12 +149,7 @@ class Run:
     @property
     def paths(self) -> tuple[Path, ...]:
         """All files on this machine."""
-        folder = self.folder
-        if folder is None:
-            return ()
-        return tuple(
-            folder / output.name for output in self.outputs if output.path and (folder / output.name).exists()
-        )
+        return tuple(filter(None, map(self._snapshot.find_file, self.outputs)))
 
     @property
     def lacks_files(self) -> bool:

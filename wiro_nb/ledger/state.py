@@ -186,17 +186,16 @@ class LedgerRow:
             return None
         return max(0.0, (self.finished_at - self.submitted_at).total_seconds())
 
-    def locate(self, output: RunOutput) -> Path | None:
-        """Returns where an output lies on this machine, or None when that is not known."""
+    def find_file(self, output: RunOutput) -> Path | None:
+        """Returns an output's file on this machine, or None where it is not here."""
         if not output.path:
             return None
-        relative = PurePosixPath(output.path)
+        path = PurePosixPath(output.path)
         if self.folder is None:
-            return Path(relative) if relative.is_absolute() else None
-        # The folder is the run's own; the path begins at the notebook's folder, which holds the run's.
-        beside = Path(self.folder, relative.name)
-        inside = Path(self.folder, relative)
-        return beside if beside.exists() or not inside.exists() else inside
+            places = [Path(path)] if path.is_absolute() else []
+        else:  # the run's own, while the path begins at the notebook's folder, which holds the run's
+            places = [Path(self.folder, path.name), Path(self.folder, path)]
+        return next((place for place in places if place.is_file()), None)
 
     @property
     def parameters(self) -> dict[str, Any]:

@@ -178,8 +178,7 @@ def _made_by_a_run(manager: Manager, sha256: str) -> Path | None:
     row = manager.ledger.lookup(made.run_id) if made is not None and made.frame is None else None
     if made is None or row is None or made.output >= len(row.outputs):
         return None
-    path = row.locate(row.outputs[made.output])
-    return path if path is not None and path.is_file() else None
+    return row.find_file(row.outputs[made.output])
 
 
 # Weights -------------------------------------------------------------------------------------

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from wiro_nb.errors import BadRecord, InputError, UnknownRun
 from wiro_nb.execution.run import Run
 from wiro_nb.files import hash_file, is_there
-from wiro_nb.ledger.state import RunOutput
 from wiro_nb.media import decode
 from wiro_nb.provenance.embed import hash_media
 from wiro_nb.provenance.made_by import made_by_facts
@@ -238,19 +237,16 @@ def _side_of_run(run: Run) -> Side:
             query=run.id,
             near=[],
         )
-    return Side(run.short_id, run.record, tuple(_file_of(run, output) for output in run.outputs), run)
-
-
-def _file_of(run: Run, output: RunOutput) -> Path | None:
-    place = run.snapshot.locate(output)
-    return place if place is not None and place.is_file() else None
+    return Side(run.short_id, run.record, tuple(map(run.snapshot.find_file, run.outputs)), run)
 
 
 def _locate(holder: Path, output: Mapping[str, Any], run: Run | None) -> Path | None:
     """Returns an output's file, looked for beside the file that holds the record, then in the run's folder."""
-    own = [item for item in run.outputs if item.sha256 == output.get("sha256")] if run is not None else []
-    places = (locate_output(holder.parent, output), *(_file_of(run, item) for item in own if run is not None))
-    return next((place for place in places if place is not None), None)
+    place = locate_output(holder.parent, output)
+    if place is not None or run is None:
+        return place
+    own = (item for item in run.outputs if item.sha256 == output.get("sha256"))
+    return next(filter(None, map(run.snapshot.find_file, own)), None)
 
 
 # Settings -------------------------------------------------------------------------------------

@@ -85,8 +85,8 @@ def _check_ledger(manager: Manager) -> list[Finding]:
 
 def _check_output(row: LedgerRow, output: RunOutput) -> str:
     """Reads and hashes a saved output; returns what is wrong with it, or ""."""
-    path = row.locate(output)
-    if path is None or not path.is_file():
+    path = row.find_file(output)
+    if path is None:
         return f"{output.path} is not there any more."
     try:
         found = hash_file(path)

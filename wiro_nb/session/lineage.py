@@ -105,15 +105,16 @@ def take_frame(ledger: Ledger, run: Run, index: int, folders: Sequence[Path]) ->
         DownloadFailed: The run has no file here.
         MissingExtra: PyAV is not installed.
     """
-    if run.path is None:
+    files = enumerate(map(run.snapshot.find_file, run.outputs))
+    output, path = next(((place, path) for place, path in files if path is not None), (0, None))
+    if path is None:
         raise DownloadFailed(
             f"run {run.short_id} has no file here", hint=f"%wiro download {run.short_id}", run_id=run.id
         )
-    output = next(place for place, item in enumerate(run.outputs) if item.path)
     count = run.outputs[output].frames or 0
     wanted = {index, *([index - count if index >= 0 else index + count] if count else [])}
     known = ledger.frame_hashes(run.id, output, wanted)
-    data = _read_picture(known, folders) or decode.frame(run.path, index)
+    data = _read_picture(known, folders) or decode.frame(path, index)
     with contextlib.suppress(LedgerError):  # a ledger in trouble loses only the note
         ledger.note_frame(hashlib.sha256(data).hexdigest(), run.id, output, index)
     return data

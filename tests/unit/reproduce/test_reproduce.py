@@ -365,6 +365,16 @@ def test_a_run_made_from_another_names_it_and_the_chain_is_told(manager: Manager
     assert effects.snapshot.parent == second.snapshot.parent
 
 
+def test_a_frame_of_a_second_file_is_known_as_such_where_the_first_is_gone(manager: Manager) -> None:
+    (kept,) = submit(manager).outputs
+    first = manager.runs(limit=1)[0]
+    gone = replace(kept, name="gone.mp4", path=str(kept.path).replace(kept.name, "gone.mp4"), frames=2)
+    manager.ledger.amend(first.id, outputs=(gone, kept))
+    frame = manager.get(first.id).frame(-1)
+    parent = {"run_id": first.id, "output": 1, "frame": -1}
+    assert submit(manager, VACE, inputImage=frame).snapshot.parent == parent
+
+
 def test_a_chain_ends_after_ten_and_never_runs_in_a_circle(manager: Manager) -> None:
     rows = [submit(manager).snapshot]
     for _ in range(12):

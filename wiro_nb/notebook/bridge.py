@@ -7,12 +7,15 @@ page has its older outputs replaced through the bridge.
 
 from __future__ import annotations
 
+import itertools
+import threading
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from wiro_nb.json_values import as_decimal
+from wiro_nb.notebook.display import publish
 from wiro_nb.notebook.run.display import is_settled, static_output
 from wiro_nb.notebook.session import current_context, session
 from wiro_nb.presentation.output import Output
@@ -20,12 +23,11 @@ from wiro_nb.provenance.find import pick_newer
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
-    from wiro_nb.notebook.form.runs import FormResults
-    from wiro_nb.notebook.live import LiveView
     from wiro_nb.notebook.widgets.views import BridgeWidget
     from wiro_nb.session.manager import Manager
 
 _MOST_RUNS = 200
+_numbers = itertools.count(1)
 
 
 class Bridge:
@@ -36,7 +38,7 @@ class Bridge:
         self._notebook: str | None = None
         self._followed: set[str] = set()
         self._stale: set[str] = set()  # unfinished runs that a page shows in an output no update reaches
-        self.live_outputs: WeakValueDictionary[str, FormResults | LiveView[Any]] = WeakValueDictionary()
+        self.live_outputs: WeakValueDictionary[str, LiveOutput] = WeakValueDictionary()
         self.has_document: bool | None = None  # can a page write into the notebook? None: no page has answered
         self.on_no_document: Callable[[], object] = lambda: None  # called when a page answers that none can
         self.on_run: Callable[[Run], object] | None = None  # called with each started or resumed run
@@ -152,3 +154,43 @@ def _is_newer(record: Mapping[str, Any], status: str | None) -> bool:
 
 
 bridge = Bridge()
+
+
+class LiveOutput:
+    """An output that this kernel updates, and repairs in pages that were loaded again.
+
+    Args:
+        name: Part of its display id, which is unique: two cells may show the same run.
+    """
+
+    key = ""
+    """Finds the output in the notebook, by its metadata."""
+
+    def __init__(self, name: str) -> None:
+        self.display_id = f"wiro-{name}-{next(_numbers)}"
+        self._shown: Output | None = None
+        self._is_stale = False
+        self._lock = threading.RLock()
+
+    def render(self) -> Output:
+        """Returns what is displayed now."""
+        raise NotImplementedError
+
+    def publish(self, *, update: bool) -> None:
+        """Displays the output in the running cell, or updates it where it has changed (any thread)."""
+        with self._lock:
+            shown = self.render()
+            if update and shown == self._shown:
+                return
+            self._shown = shown
+            bridge.live_outputs[self.key] = self
+            publish(shown, display_id=self.display_id, update=update)
+            if self._is_stale:
+                bridge.send_output(self.key, shown)
+
+    def repair(self) -> None:
+        """Brings the output up to date in pages that were loaded again, now and from now on (any thread)."""
+        with self._lock:
+            self._is_stale = True
+            if self._shown is not None:
+                bridge.send_output(self.key, self._shown)

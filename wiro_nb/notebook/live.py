@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import sys
 import threading
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from wiro_nb.formatting import format_bar
 from wiro_nb.notebook import display
-from wiro_nb.notebook.bridge import bridge
+from wiro_nb.notebook.bridge import LiveOutput, bridge
 from wiro_nb.notebook.session import current_context, session
 from wiro_nb.presentation.output import Output
 from wiro_nb.terminal import StatusLine
@@ -94,19 +93,18 @@ class Throttle:
 throttle = Throttle()
 
 
-_numbers = itertools.count(1)
 _INTERVAL_S = 0.2
 Handle = TypeVar("Handle")
 open_views: list[LiveView[Any] | NotebookForm] = []
 """Open views and forms, oldest first; all are closed when the extension is unloaded."""
 
 
-class LiveView(Generic[Handle]):
+class LiveView(LiveOutput, Generic[Handle]):
     """A run, sweep, film or list in one output: a widget in a live kernel, else its static form.
 
     Args:
         handle: What is shown.
-        name: Part of its display id, which is unique: two cells may show the same run.
+        name: As `LiveOutput` takes it.
     """
 
     most_open = 20
@@ -114,14 +112,11 @@ class LiveView(Generic[Handle]):
     can_close = True
 
     def __init__(self, handle: Handle, name: str) -> None:
+        super().__init__(name)
         self.handle, self.context = handle, current_context()
-        self.display_id = f"wiro-{name}-{next(_numbers)}"
         self.widget: Any = None
         self.unsubscribe: Callable[[], None] = lambda: None
-        self._key = ""  # of the widget's output in the notebook
-        self._shown: Output | None = None
-        self._is_scheduled = self._is_stale = False
-        self._lock = threading.RLock()
+        self._is_scheduled = False
 
     @property
     def runs(self) -> Sequence[Run]:
@@ -137,6 +132,10 @@ class LiveView(Generic[Handle]):
     def output(self) -> Output:
         """Returns the static form."""
         raise NotImplementedError
+
+    def render(self) -> Output:
+        """Returns the static form, with the widget while there is one."""
+        return self.output() if self.widget is None else display.with_view_of(self.widget, self.output())
 
     def make_widget(self) -> Any:
         """Returns the widget."""
@@ -239,9 +238,8 @@ class LiveView(Generic[Handle]):
         bridge.open(self.context.notebook)
         self.widget = self.make_widget()
         open_views.append(self)  # first: an interrupt may strike at any time
-        self._key = self.widget.view_key
-        bridge.live_outputs[self._key] = self
-        self._publish(update=False)
+        self.key = self.widget.view_key
+        self.publish(update=False)
         self.follow()
         self.close_oldest()
 
@@ -255,14 +253,7 @@ class LiveView(Generic[Handle]):
         """Brings the static form up to date while the widget is open (any thread)."""
         with self._lock:
             if self.widget is not None:
-                self._publish(update=True)
-
-    def repair(self) -> None:
-        """Brings the output up to date in pages that were loaded again, now and from now on (any thread)."""
-        with self._lock:
-            self._is_stale = True
-            if self._shown is not None:
-                bridge.send_output(self._key, self._shown)
+                self.publish(update=True)
 
     def close(self) -> None:
         """Replaces the widget with the static form; a second call does nothing."""
@@ -271,8 +262,8 @@ class LiveView(Generic[Handle]):
             if widget is None:
                 return
             open_views.remove(self)
-            self._publish(update=True)
-            bridge.live_outputs.pop(self._key, None)
+            self.publish(update=True)
+            bridge.live_outputs.pop(self.key, None)
         self.unsubscribe()
         widget.close()
 
@@ -293,15 +284,6 @@ class LiveView(Generic[Handle]):
                     self.flush()
         except Exception:
             _log.exception("a view could not be updated")
-
-    def _publish(self, *, update: bool) -> None:
-        output = self.output()
-        shown = output if self.widget is None else display.with_view_of(self.widget, output)
-        if shown != self._shown or not update:
-            self._shown = shown
-            display.publish(shown, display_id=self.display_id, update=update)
-            if self._is_stale:
-                bridge.send_output(self._key, shown)
 
 
 def read_position(content: Mapping[str, Any], count: int) -> int | None:

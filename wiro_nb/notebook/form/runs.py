@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,8 +13,7 @@ from wiro_nb.execution.requests import read_run_text, resolve_inputs
 from wiro_nb.execution.run import Run
 from wiro_nb.formatting import format_when
 from wiro_nb.ledger.state import RunState
-from wiro_nb.notebook.bridge import bridge
-from wiro_nb.notebook.display import publish
+from wiro_nb.notebook.bridge import LiveOutput
 from wiro_nb.notebook.run.display import read_poster, stack_outputs, static_output
 from wiro_nb.notebook.session import ExecutionContext, session
 from wiro_nb.presentation.output import Output
@@ -29,20 +27,17 @@ _FORM_KEY = "wiro_form"
 _MOST_RESULTS = 5
 
 
-class FormResults:
+class FormResults(LiveOutput):
     """The static output under one form; this kernel updates it as long as the form exists."""
 
     def __init__(self) -> None:
         self.key = uuid.uuid4().hex
+        super().__init__(f"form-{self.key}")
         self._runs: list[Run] = []  # newest first
-        self._lock = threading.Lock()
-        self._is_placed = self._is_stale = False
 
     def place(self) -> None:
         """Displays the output in the running cell, empty while there is no run."""
-        bridge.live_outputs[self.key] = self
-        self._publish(update=False)
-        self._is_placed = True
+        self.publish(update=False)
 
     def add(self, run: Run) -> None:
         """Puts a run on top (any thread)."""
@@ -52,24 +47,10 @@ class FormResults:
 
     def refresh(self) -> None:
         """Brings the output up to date (any thread); does nothing where the form was never displayed."""
-        if self._is_placed:
-            self._publish(update=True)
+        if self._shown is not None:
+            self.publish(update=True)
 
-    def repair(self) -> None:
-        """Brings the output up to date in pages that were loaded again (any thread)."""
-        self._is_stale = True
-        with self._lock:
-            if self._runs:
-                bridge.send_output(self.key, self._output())
-
-    def _publish(self, *, update: bool) -> None:
-        with self._lock:
-            output = self._output()
-            publish(output, display_id=f"wiro-form-{self.key}", update=update)
-            if update and self._is_stale:
-                bridge.send_output(self.key, output)
-
-    def _output(self) -> Output:
+    def render(self) -> Output:
         """Returns the results, newest first, with the newest one's picture and record, and the form's key."""
         stacked = stack_outputs([static_output(run) for run in self._runs])
         metadata = {**stacked.metadata, _FORM_KEY: self.key}

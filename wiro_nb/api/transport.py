@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import json as json_module
-import os
 import re
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urljoin
 
 from wiro_nb.api import Service, auth_headers, nonces
@@ -28,7 +27,6 @@ from wiro_nb.errors import (
     ConnectFailed,
     DownloadFailed,
     InputError,
-    InvalidFile,
     StreamLost,
     TimedOut,
     WiroError,
@@ -39,7 +37,7 @@ from wiro_nb.media.sniffing import UNKNOWN
 if TYPE_CHECKING:
     import httpx2
 
-    from wiro_nb.schema import FileInput, WireBody
+    from wiro_nb.schema import WireBody
 
 LARGEST_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_DOWNLOADS = 8
@@ -203,7 +201,10 @@ class HttpTransport:
                     values: dict[str, list[str]] = {}
                     for name, value in form.fields:
                         values.setdefault(name, []).append(value)
-                    parts = await asyncio.to_thread(_open_parts, form.parts, files)
+                    parts = []
+                    for name, file in form.parts:
+                        opened = files.enter_context(await asyncio.to_thread(file.open, name))
+                        parts.append((name, (file.name, opened, file.content_type or UNKNOWN)))
                     encoded = self._api.build_request("POST", url, data=values, files=parts)
                     headers = {name: encoded.headers[name] for name in ("content-type", "content-length")}
                     content = self._read_pieces(encoded, on_progress, deadline)
@@ -343,34 +344,6 @@ def _failed(url: str, reason: str, problem: str, status: int | None = None) -> D
     return DownloadFailed(
         f"{name} was not fetched: {problem}.", url=url, reason=reason, run_id=None, status=status
     )
-
-
-def _open_parts(
-    parts: Iterable[tuple[str, FileInput]], files: ExitStack
-) -> list[tuple[str, tuple[str, BinaryIO, str]]]:
-    """Opens the files of a form until the stack is closed, and returns them as httpx2 takes them.
-
-    Raises:
-        InvalidFile: A file cannot be opened or changed since it was checked. Nothing has been sent then.
-    """
-    return [
-        (name, (file.name, files.enter_context(_open_part(name, file)), file.content_type or UNKNOWN))
-        for name, file in parts
-    ]
-
-
-def _open_part(name: str, file: FileInput) -> BinaryIO:
-    problem = "it is no longer there or cannot be read"
-    with suppress(OSError):
-        if file.path is not None:
-            handle = file.path.open("rb")
-            size_bytes = os.fstat(handle.fileno()).st_size
-            if file.size_bytes in (None, size_bytes):
-                return handle
-            handle.close()
-            problem = f"it had {file.size_bytes} bytes when it was checked and has {size_bytes} now"
-    message = f"{name}={file.name}: cannot be sent: {problem}."
-    raise InvalidFile(message, hint="give the file again", name=name, value=file.name)
 
 
 def _next_piece(pieces: Iterator[bytes]) -> bytes | None:

@@ -9,8 +9,10 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from wiro_nb.errors import InvalidFile
@@ -75,6 +77,24 @@ class FileInput:
     content_type: str
     size_bytes: int | None
     sha256: str | None
+
+    def open(self, parameter: str) -> BinaryIO:
+        """Opens the local file, to be sent for an input.
+
+        Raises:
+            InvalidFile: It cannot be opened, or changed since it was checked.
+        """
+        problem = "it is no longer there or cannot be read"
+        with suppress(OSError):
+            if self.path is not None:
+                file = self.path.open("rb")
+                size_bytes = os.fstat(file.fileno()).st_size
+                if self.size_bytes in (None, size_bytes):
+                    return file
+                file.close()
+                problem = f"it had {self.size_bytes} bytes when it was checked and has {size_bytes} now"
+        message = f"{parameter}={self.name}: cannot be sent: {problem}."
+        raise InvalidFile(message, hint="give the file again", name=parameter, value=self.name)
 
 
 def accepted_types(media: str = "") -> str:

@@ -11,7 +11,6 @@ import pytest
 
 from tests.manager_tools import QUICK, submit, wait_for, wait_for_stage
 from wiro_nb.errors import DownloadFailed, SubmitUncertain, TimedOut
-from wiro_nb.execution.finalize import Finisher
 from wiro_nb.files import hash_file
 from wiro_nb.ledger.state import RunState, Stage
 from wiro_nb.session.manager import Manager
@@ -154,19 +153,18 @@ def test_a_download_has_patience_and_says_so(manager: Manager, faults: SetFaults
 
 
 def test_a_missing_file_is_asked_for_once_at_a_time_however_often_it_is_waited_for(
-    manager: Manager, faults: SetFaults, monkeypatch: pytest.MonkeyPatch
+    manager: Manager, faulty: Any, faults: SetFaults
 ) -> None:
     manager.settings = replace(manager.settings, download_patience_s=0.0)
     faults("file:503")
     run = submit(manager, "waited for in slices").wait(60)
-    asked, complete = [], Finisher.complete
-    monkeypatch.setattr(Finisher, "complete", lambda *given, **how: asked.append(how) or complete(*given, **how))
+    before = faulty.audit()["requests"]["Task/Detail"]
     faults("file:503; Task/Detail:delay=1")
     for _ in range(3):
         with pytest.raises(TimedOut):
             run.wait(0.05)
-    assert asked == [{"once": True}]
     assert run.wait(60).done
+    assert faulty.audit()["requests"]["Task/Detail"] == before + 1
 
 
 @pytest.mark.parametrize("how", ["wait", "await", "restart", "asked again"])

@@ -257,19 +257,15 @@ def test_a_run_that_is_being_sent_is_left_to_its_kernel_even_when_the_lease_is_g
 
 
 def test_an_answer_that_comes_after_another_kernel_has_ended_the_run_finds_that_end(
-    make_manager: Any, service: Any, monkeypatch: pytest.MonkeyPatch
+    make_manager: Any, service: Any
 ) -> None:
+    service.set_faults("Run:delay=1@1")
     first, other = make_manager(), make_manager().ledger
-    mark_submitted = first.ledger.mark_submitted
-
-    def late(run_id: str, task_id: str, token: str, at: datetime) -> Any:
-        if other.get(run_id).state is RunState.SUBMITTING:
-            other.mark_submitted(run_id, task_id, token, at)
-            other.finish(run_id, RunState.SUCCEEDED, finished_at=datetime.now(UTC))
-        return mark_submitted(run_id, task_id, token, at)
-
-    monkeypatch.setattr(first.ledger, "mark_submitted", late)
-    assert submit(first, "answered late").wait(30).state is RunState.SUCCEEDED
+    run = submit(first, "answered late")
+    wait_for(run, lambda run: run.state is RunState.SUBMITTING)
+    other.mark_submitted(run.id, service.task_of("answered late"), "token", datetime.now(UTC))
+    other.finish(run.id, RunState.SUCCEEDED, finished_at=datetime.now(UTC))
+    assert run.wait(30).state is RunState.SUCCEEDED
 
 
 def open_at(path: str, moment: float, told: Any) -> None:

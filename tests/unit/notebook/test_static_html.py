@@ -304,6 +304,10 @@ def test_a_default_is_shown_by_its_label() -> None:
     page = ModelInfo(ModelSchema("a/b", "a/b", "B", parameters=(ratio,)), "").output()
     assert "default Square" in page.text
     assert "a:1" not in page.html
+    picture = Parameter("image", "fileinput", "Image", default="https://service.example/sample.png")
+    page = ModelInfo(ModelSchema("a/b", "a/b", "B", parameters=(picture,)), "").output()
+    assert "a sample of the service, not sent" in page.html
+    assert "sample.png" not in page.html + page.text
 
 
 def test_bars_of_psnr_are_shown_where_frames_differ_by_more_than_noise() -> None:

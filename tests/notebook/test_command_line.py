@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import shutil
 import signal
@@ -19,6 +18,7 @@ import pytest
 
 from tests.conftest import SandboxProcess
 from tests.forked import CommandProcess, run_command
+from tests.terminals import open_terminal
 from wiro_nb.provenance.record import check_record
 
 RUN = ["run", "sandbox/plain-clip", "frames=9"]
@@ -84,30 +84,17 @@ def test_a_run_prints_one_record_and_nothing_of_its_progress(
 def test_progress_goes_to_a_terminal_and_only_there(
     env: dict[str, str], service: SandboxProcess, tmp_path: Path
 ) -> None:
-    controller, terminal = pty.openpty()
     words = [*RUN, "prompt=a watched boat [hold]", "--json"]
-    job = CommandProcess(words, cwd=tmp_path, env=env, stderr=terminal)
-    os.close(terminal)
-    told = b""
-    while b"\r\x1b[K" not in told:
-        piece = read_terminal(controller)
-        assert piece, f"it ended, or its output did, before any progress was told: {told!r}"
-        told += piece
-    service.release(service.task_of("a watched boat [hold]"))
-    while read_terminal(controller):
-        pass
-    os.close(controller)
+    with open_terminal() as terminal:
+        job = CommandProcess(words, cwd=tmp_path, env=env, stderr=terminal.descriptor)
+        terminal.give_away()
+        terminal.read_until(b"\r\x1b[K")
+        service.release(service.task_of("a watched boat [hold]"))
+        terminal.read_to_end()
     done = job.result()
     assert done.returncode == 0
     (record,) = values(done.stdout)
     assert record["status"] == "succeeded"
-
-
-def read_terminal(descriptor: int) -> bytes:
-    try:
-        return os.read(descriptor, 4096)
-    except OSError:  # Linux says so when the last process has closed its end
-        return b""
 
 
 def test_without_json_the_last_lines_name_the_file_for_people(shell: Shell, tmp_path: Path) -> None:
@@ -181,10 +168,9 @@ def test_detach_returns_when_the_service_knows_and_wait_comes_back(shell: Shell,
 def test_an_interrupt_stops_the_waiting_and_the_run_can_be_fetched_later(
     shell: Shell, env: dict[str, str], service: SandboxProcess, tmp_path: Path
 ) -> None:
-    before = {task["task_id"] for task in service.audit()["tasks"]}
     words = [*RUN, "prompt=an interrupted boat [hold]"]
     job = CommandProcess(words, cwd=tmp_path, env=env)
-    task_id = wait_for_task(service, before)
+    task_id = service.task_of("an interrupted boat [hold]")
     wait_until(lambda: values(shell(["runs", "--limit", "1", "--json"]).stdout)[0]["task_id"] == task_id)
     job.send_signal(signal.SIGINT)
     done = job.result()
@@ -196,17 +182,6 @@ def test_an_interrupt_stops_the_waiting_and_the_run_can_be_fetched_later(
     service.release(task_id)
     short_id = told.split("wiro-nb wait ")[1].split()[0]
     assert shell(["wait", short_id]).returncode == 0
-
-
-def wait_for_task(service: SandboxProcess, before: set[str]) -> str:
-    found: list[str] = []
-
-    def look() -> bool:
-        found[:] = [task["task_id"] for task in service.audit()["tasks"] if task["task_id"] not in before]
-        return bool(found)
-
-    wait_until(look)
-    return found[0]
 
 
 def wait_until(true: Callable[[], bool]) -> None:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
-import select
 import signal
-import struct
 import subprocess
 import sys
-import termios
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.conftest import SandboxProcess
+from tests.terminals import open_terminal
 
 CELL = "%%wiro sandbox/plain-clip frames=9 seed=7 --as clip --wait\na paper boat"
 DEADLINE_S = 90
@@ -53,16 +50,11 @@ def test_a_terminal_shows_one_moving_line_and_then_the_result_as_text_with_the_f
     env: dict[str, str], tmp_path: Path
 ) -> None:
     script = f"%load_ext wiro_nb\n{cell(CELL)}\nprint('state', clip.status)\n%wiro runs\n"
-    controller, terminal = pty.openpty()
-    fcntl.ioctl(controller, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
-    job = subprocess.Popen(
-        ipython(script, tmp_path), cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=terminal, text=True
-    )
-    os.close(terminal)
-    told = b""
-    while piece := read_terminal(controller):
-        told += piece
-    os.close(controller)
+    options: dict[str, Any] = {"cwd": tmp_path, "env": env, "stdout": subprocess.PIPE, "text": True}
+    with open_terminal(40) as terminal:
+        job = subprocess.Popen(ipython(script, tmp_path), stderr=terminal.descriptor, **options)
+        terminal.give_away()
+        told = terminal.read_to_end()
     shown, _ = job.communicate(timeout=DEADLINE_S)
     assert job.returncode == 0, told
     lines = told.decode().replace("\033[K", "").split("\r")  # without what erases the line before
@@ -107,53 +99,33 @@ def test_a_displayed_run_leaves_no_empty_output_in_a_terminal(env: dict[str, str
     assert "NotADirectoryError" in done.stdout, "a whole traceback has the cause"
 
 
-def read_terminal(descriptor: int) -> bytes:
-    try:
-        return os.read(descriptor, 4096)
-    except OSError:  # Linux says so when the last process has closed its end
-        return b""
-
-
-def read_until(descriptor: int, wanted: bytes) -> bytes:
-    """Reads a terminal until it has shown something; fails when it ends or stays silent before."""
-    told = b""
-    while wanted not in told:
-        ready, _, _ = select.select([descriptor], [], [], DEADLINE_S)
-        piece = read_terminal(descriptor) if ready else b""
-        assert piece, told.decode(errors="replace")
-        told += piece
-    return told
-
-
 def test_ctrl_c_at_the_prompt_stops_the_waiting_alone_and_exit_is_quiet(
     env: dict[str, str], tmp_path: Path
 ) -> None:
-    controller, terminal = pty.openpty()
     command = [sys.executable, "-m", "IPython", "--no-banner", "--colors=NoColor", "--simple-prompt"]
-    shell = subprocess.Popen(command, cwd=tmp_path, env=env, stdin=terminal, stdout=terminal, stderr=terminal)
-    os.close(terminal)
-    try:
-        read_until(controller, b"In [1]: ")
-        os.write(controller, b"%load_ext wiro_nb\n")
-        read_until(controller, b"In [2]: ")
-        os.write(controller, b"%wiro run sandbox/plain-clip prompt='a boat [hold]' frames=9 --as held --wait\n")
-        read_until(controller, b"Generating")
-        shell.send_signal(signal.SIGINT)
-        told = read_until(controller, b"In [3]: ")
-        assert b"continues. next: %wiro wait" in told
-        assert b"Traceback" not in told
-        os.write(controller, b"print('state', held.status)\n")
-        assert b"state generating" in read_until(controller, b"In [4]: ")
-        os.write(controller, b"exit\n")
-        left = b""
-        while piece := read_terminal(controller):
-            left += piece
-        assert shell.wait(DEADLINE_S) == 0
-        assert b"Traceback" not in left
-    finally:
-        shell.kill()
-        shell.wait()
-        os.close(controller)
+    with open_terminal() as terminal:
+        streams = dict.fromkeys(("stdin", "stdout", "stderr"), terminal.descriptor)
+        shell = subprocess.Popen(command, cwd=tmp_path, env=env, **streams)
+        terminal.give_away()
+        try:
+            terminal.read_until(b"In [1]: ")
+            terminal.type("%load_ext wiro_nb")
+            terminal.read_until(b"In [2]: ")
+            terminal.type("%wiro run sandbox/plain-clip prompt='a boat [hold]' frames=9 --as held --wait")
+            terminal.read_until(b"Generating")
+            shell.send_signal(signal.SIGINT)
+            told = terminal.read_until(b"In [3]: ")
+            assert b"continues. next: %wiro wait" in told
+            assert b"Traceback" not in told
+            terminal.type("print('state', held.status)")
+            assert b"state generating" in terminal.read_until(b"In [4]: ")
+            terminal.type("exit")
+            left = terminal.read_to_end()
+            assert shell.wait(DEADLINE_S) == 0
+            assert b"Traceback" not in left
+        finally:
+            shell.kill()
+            shell.wait()
 
 
 def test_an_error_in_a_terminal_is_short_and_names_the_next_step(env: dict[str, str], tmp_path: Path) -> None:

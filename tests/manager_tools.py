@@ -97,6 +97,14 @@ def find_made(manager: Manager, prepared: Prepared, notebook: str | None) -> Run
     return found
 
 
+def until(holds: Callable[[], object], timeout_s: float = 60.0) -> None:
+    """Waits for what no event tells of."""
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come to that in time"
+        time.sleep(0.02)
+
+
 def wait_for(run: Run, holds: Any, timeout_s: float = 60.0) -> None:
     """Waits until a condition on the run holds, woken by its changes."""
     woken = threading.Event()

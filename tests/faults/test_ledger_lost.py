@@ -6,8 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.manager_tools import QUICK, WAN, find_made, submit, wait_for_stage
+from tests.manager_tools import QUICK, WAN, find_made, submit, until, wait_for_stage
 from wiro_nb.config import data_dir, ledger_path
 from wiro_nb.execution.requests import Origin
 from wiro_nb.ledger.recovery import known_folders, rows_from_sidecars
@@ -44,13 +42,6 @@ def empty_ledger() -> None:
 
 def move_ledger() -> None:
     ledger_path().parent.rename(ledger_path().parent.with_name("elsewhere"))
-
-
-def until(holds: Callable[[], bool], timeout_s: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come to that in time"
-        time.sleep(0.02)
 
 
 @pytest.fixture

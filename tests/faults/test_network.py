@@ -8,14 +8,14 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.manager_tools import QUICK, submit, wait_for, wait_for_stage
+from tests.manager_tools import QUICK, submit, until, wait_for, wait_for_stage
 from wiro_nb.api import client
 from wiro_nb.execution.run import Run
 from wiro_nb.ledger.state import RunState, Stage
@@ -203,7 +203,7 @@ def test_a_network_lost_while_sending_never_sends_twice(
     run = submit(manager, "lost on the way")
     wait_for(run, lambda run: run.state is RunState.SUBMITTING)
     if when.endswith("came"):
-        wait_until(lambda: count(service, "lost on the way") == 1)
+        until(lambda: count(service, "lost on the way") == 1)
     cable.unplug()
     cable.plug_in()
     run.wait(30, check=False)
@@ -214,15 +214,6 @@ def test_a_network_lost_while_sending_never_sends_twice(
     arrived = (RunState.SUCCEEDED, 1)
     # Where no byte had left yet when the cable went, the run is simply sent later.
     assert (run.state, made) in ([arrived] if when.endswith("came") else [arrived, (RunState.UNCERTAIN, 0)])
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    """Waits for what no event tells: the service's books."""
-    for _ in range(200):
-        if holds():
-            return
-        threading.Event().wait(0.05)
-    raise AssertionError("it did not happen")
 
 
 def count(service: Any, prompt: str) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.forked import CommandProcess
-from tests.manager_tools import WAN
+from tests.manager_tools import WAN, until
 
 SHELL = ("run", WAN, "--json")
 SCRIPT = """
@@ -91,11 +90,8 @@ def ids(process: subprocess.Popen[str]) -> list[str]:
 
 
 def wait_for_tasks(service: Any, count: int) -> list[Any]:
-    deadline = time.monotonic() + 60
-    while len(tasks := service.audit()["tasks"]) < count:
-        assert time.monotonic() < deadline, "the task did not come"
-        time.sleep(0.02)
-    return list(tasks)
+    until(lambda: len(service.audit()["tasks"]) >= count)
+    return list(service.audit()["tasks"])
 
 
 def test_a_shell_command_is_paid_once_however_often_it_is_repeated(command: Any, service: Any) -> None:

@@ -268,8 +268,8 @@ def test_an_answer_that_comes_after_another_kernel_has_ended_the_run_finds_that_
     assert run.wait(30).state is RunState.SUCCEEDED
 
 
-def open_at(path: str, moment: float, told: Any) -> None:
-    time.sleep(max(0.0, moment - time.time()))
+def open_together(path: str, all_are_here: Any, told: Any) -> None:
+    all_are_here.wait(60)
     try:
         Ledger(Path(path)).close()
         told.send("")
@@ -279,9 +279,9 @@ def open_at(path: str, moment: float, told: Any) -> None:
 
 def test_kernels_that_start_at_the_same_moment_make_one_ledger(context: Any, tmp_path: Path) -> None:
     for attempt in range(3):
-        path, moment = str(tmp_path / f"{attempt}.sqlite3"), time.time() + 0.3
+        path, all_are_here = str(tmp_path / f"{attempt}.sqlite3"), context.Barrier(4)
         pipes = [context.Pipe(duplex=False) for _ in range(4)]
-        processes = [context.Process(target=open_at, args=(path, moment, there)) for _, there in pipes]
+        processes = [context.Process(target=open_together, args=(path, all_are_here, there)) for _, there in pipes]
         for process in processes:
             process.start()
         assert [here.recv() for here, _ in pipes if here.poll(20)] == [""] * 4

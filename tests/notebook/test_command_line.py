@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import pytest
 
 from tests.conftest import SandboxProcess
 from tests.forked import CommandProcess, run_command
+from tests.manager_tools import until
 from tests.terminals import open_terminal
 from wiro_nb.provenance.record import check_record
 
@@ -171,7 +171,7 @@ def test_an_interrupt_stops_the_waiting_and_the_run_can_be_fetched_later(
     words = [*RUN, "prompt=an interrupted boat [hold]"]
     job = CommandProcess(words, cwd=tmp_path, env=env)
     task_id = service.task_of("an interrupted boat [hold]")
-    wait_until(lambda: values(shell(["runs", "--limit", "1", "--json"]).stdout)[0]["task_id"] == task_id)
+    until(lambda: values(shell(["runs", "--limit", "1", "--json"]).stdout)[0]["task_id"] == task_id)
     job.send_signal(signal.SIGINT)
     done = job.result()
     told = done.stderr
@@ -182,13 +182,6 @@ def test_an_interrupt_stops_the_waiting_and_the_run_can_be_fetched_later(
     service.release(task_id)
     short_id = told.split("wiro-nb wait ")[1].split()[0]
     assert shell(["wait", short_id]).returncode == 0
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not true():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
 
 
 def test_a_reader_that_leaves_early_is_no_error(env: dict[str, str], tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_when_full_only_the_first_tries_again_and_a_freed_slot_lets_it() -> None
         await queue.enter("a")
         queue.leave(sent=False, full=True)
         waiting = {key: asyncio.create_task(enter(queue, key, places)) for key in ("b", "a", "c")}
-        await asyncio.sleep(0.01)
+        await turns()
         assert places == {"a": 0, "b": 1, "c": 2}
         assert not any(task.done() for task in waiting.values())
         queue.slot_freed()
@@ -94,7 +94,7 @@ def test_giving_up_a_place_leaves_the_order_of_the_others() -> None:
         await queue.enter("a")
         queue.leave(sent=False, full=True)
         waiting = {key: asyncio.create_task(enter(queue, key, places)) for key in "abc"}
-        await asyncio.sleep(0.01)
+        await turns()
         waiting["a"].cancel()
         await asyncio.gather(waiting["a"], return_exceptions=True)
         assert (places["b"], places["c"]) == (0, 1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.manager_tools import VACE, WAN, wait_for
+from tests.manager_tools import VACE, WAN
 from tests.unit.ledger.ledger_tools import done
 from wiro_nb.errors import BudgetExceeded, ConfirmationNeeded, InputError, InvalidParameter, RunFailed, WiroError
 from wiro_nb.execution.requests import Origin
@@ -100,10 +99,7 @@ def test_a_killed_film_goes_on_and_sends_nothing_twice(
     given = changed(STORM, "waves", prompt="waves that wait [hold]")
     before, first = runs_asked(sandbox), make_manager()
     film = start(first, given)
-    while (waves := film.run("waves")) is None or waves.task_id is None:
-        wait_for(film.runs[0], lambda run: run.done)
-        time.sleep(0.02)
-    held = str(waves.task_id)
+    held = sandbox.task_of("waves that wait [hold]")
     first.close()  # as a kernel that ends: the runs are left to another process
     film.wait(DEADLINE_S, check=False)
     second = make_manager()

@@ -145,6 +145,7 @@ def test_a_task_that_never_survives_a_restart_fails_in_the_end(tmp_path: Path) -
     assert asyncio.run(restart(times=6)) == [*["task_queue"] * 5, "task_postprocess_end"]
 
 
+_LOAD_S = 0.5
 PREVIEW = {"image": "data:image/jpeg;base64,anBlZw==", "width": 8, "height": 4}
 
 
@@ -162,7 +163,7 @@ class _OwnMachine:
     async def run(self, job: Job, report: Report) -> Result:
         await report(Progress("load"))
         await self.is_watched.wait()
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(_LOAD_S)
         await report(Progress("encode", notes=("a setting was replaced",)))
         await report(Progress("generate", 1))  # a pipeline that does not say how many steps it takes
         await report(Progress("generate", 1, 2, PREVIEW))
@@ -220,7 +221,7 @@ def test_an_engine_of_real_weights_is_free_shows_previews_and_follows_no_directi
 
     task = asyncio.run(run())
     assert (task["pexit"], Decimal(task["totalcost"]), task["madeby"]) == ("0", 0, {"engine": "own", "seed": 7})
-    assert float(task["elapsedseconds"]) < 0.05, "loading is no running time"
+    assert float(task["elapsedseconds"]) < _LOAD_S, "loading is no running time"
     assert "a setting was replaced\n" in task["debugoutput"]
     picture = {**PREVIEW, "step": 1, "steps": 2}
     assert [event["message"] for event in heard if event["type"] == "task_preview"] == [picture]

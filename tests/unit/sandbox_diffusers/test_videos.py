@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.manager_tools import until
 from wiro_nb.sandbox.engines import EngineError, Job, Progress, Result
 from wiro_nb.sandbox.engines.diffusers import VideosEngine
 
@@ -108,8 +109,7 @@ def test_a_cancel_deletes_the_servers_job(server: Server, tmp_path: Path) -> Non
     async def cancel() -> None:
         steps: list[Progress] = []
         job = asyncio.ensure_future(run(server.url, tmp_path, TI2V, steps, prompt="endless"))
-        while server.looks < 2:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(until, lambda: server.looks >= 2)
         job.cancel()
         with pytest.raises(asyncio.CancelledError):
             await job

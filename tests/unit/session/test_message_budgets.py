@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.cost import count_bytes, count_tasks
-from tests.manager_tools import QUICK, WAN, submit
+from tests.manager_tools import QUICK, WAN, submit, until
 from wiro_nb.execution.requests import Origin, plan_row
 from wiro_nb.execution.run import Run
 from wiro_nb.execution.state_writer import StateWriter
@@ -25,13 +25,6 @@ from wiro_nb.services.selection import ServiceChoice
 from wiro_nb.session.manager import Manager
 
 PATIENT = replace(QUICK, catch_up_s=60, safety_poll_s=60)
-
-
-def until(holds: Callable[[], object], timeout_s: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come to that in time"
-        threading.Event().wait(0.02)
 
 
 def sockets_of(service: Any) -> int:

@@ -6,7 +6,6 @@ import asyncio
 import io
 import sys
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tests.manager_tools import until
 from wiro_nb.errors import (
     BudgetExceeded,
     ConfirmationNeeded,
@@ -37,13 +37,6 @@ MODEL = "wiro/animate-diff"
 SMALL: dict[str, Any] = {"prompt": "a sea", "frameNumber": 4, "steps": 2, "width": 64, "height": 64}
 HERE = Origin(notebook="here.ipynb")
 DEADLINE_S = 60
-
-
-def wait_until(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not is_so():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.02)
 
 
 def runs_asked(sandbox: Any) -> int:
@@ -129,7 +122,7 @@ def test_slots_are_respected_and_waiting_runs_can_be_cancelled(
     point_at(sandbox)
     manager = make_manager()
     sweep = start(manager, {"seed": "1..5"}, prompt="a sea [hold]")
-    wait_until(lambda: sum(run.status == "generating" for run in sweep) == 2)
+    until(lambda: sum(run.status == "generating" for run in sweep) == 2)
     sweep.cancel(waiting_only=True)
     sent = [run for run in sweep if run.task_id]
     for run in sweep:
@@ -151,7 +144,7 @@ def test_an_interrupted_sweep_goes_on_in_another_process_and_sends_nothing_twice
     point_at(sandbox)
     first = make_manager()
     begun = start(first, {"seed": "1..4"}, prompt="a sea [hold]")
-    wait_until(lambda: sum(run.task_id is not None for run in begun) == 2)
+    until(lambda: sum(run.task_id is not None for run in begun) == 2)
     ids = [run.id for run in begun]
     first.close()
     second = make_manager()
@@ -166,7 +159,7 @@ def test_an_interrupted_sweep_goes_on_in_another_process_and_sends_nothing_twice
                 sandbox.release(task["task_id"])
         return sweep.done
 
-    wait_until(let_go)
+    until(let_go)
     sweep.wait(DEADLINE_S)
     assert len(sandbox.audit()["tasks"]) == 4
 

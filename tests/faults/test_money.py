@@ -168,7 +168,7 @@ def test_a_closed_manager_writes_no_plan_that_a_later_one_would_send(manager: Ma
 
 
 def test_another_kernel_does_not_take_a_plan_before_its_own_kernel_starts_it(
-    manager: Manager, make_manager: Any
+    manager: Manager, make_manager: Any, service: Any
 ) -> None:
     is_busy, may_go_on = threading.Event(), threading.Event()
 
@@ -184,9 +184,12 @@ def test_another_kernel_does_not_take_a_plan_before_its_own_kernel_starts_it(
         other = make_manager()
         assert other.ledger.get(plan.id).lease_owner == other.ledger.get(first.id).lease_owner
         assert not other.ledger.claim(plan.id, "somebody", datetime.now(UTC), 20)
-        assert other.get(plan.id).state is RunState.PLANNED
+        (seen,) = (run for run in other.resume() if run.id == plan.id)
+        assert seen.state is RunState.PLANNED
     finally:
         may_go_on.set()
+    assert seen.wait(60).state is plan.wait(60).state is RunState.SUCCEEDED
+    assert prompts(service).count("planned elsewhere") == 1
 
 
 def test_a_machine_that_slept_between_the_ledger_and_the_wire_does_not_send(

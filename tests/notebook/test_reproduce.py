@@ -14,7 +14,7 @@ from tests.conftest import SandboxProcess
 from tests.notebook.committed import check_tutorial
 from tests.notebook.kernels import CLIP_MODEL, SMALL, LiveKernel
 from tests.notebook.tutorials import Executed, execute_tutorials, point_kernels_at
-from tests.unit.provenance.test_other_tools import PARAMETERS, make_picture
+from tests.unit.provenance.test_foreign_settings import PARAMETERS, make_picture
 from wiro_nb.provenance.embed import read_embedded
 from wiro_nb.provenance.record import add_hash, read_sidecar, write_sidecar
 

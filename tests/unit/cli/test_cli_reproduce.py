@@ -14,7 +14,7 @@ from rocrate.rocrate import ROCrate
 
 from tests.manager_tools import WAN
 from tests.unit.cli.commands import Command
-from tests.unit.provenance.test_other_tools import make_picture
+from tests.unit.provenance.test_foreign_settings import make_picture
 from wiro_nb.provenance.record import add_hash, check_record
 
 

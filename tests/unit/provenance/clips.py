@@ -1,4 +1,4 @@
-"""Small real clips for the tests of this room, made with PyAV."""
+"""Small real clips for the tests of this package, made with PyAV."""
 
 from __future__ import annotations
 

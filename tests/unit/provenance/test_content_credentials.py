@@ -10,8 +10,8 @@ import pytest
 
 from tests.unit.provenance.clips import make_clip
 from tests.unit.provenance.signing import make_certificates, read_state, sign_clip
+from tests.unit.provenance.test_foreign_settings import make_picture
 from tests.unit.provenance.test_hostile_files import box
-from tests.unit.provenance.test_other_tools import make_picture
 from tests.unit.provenance.test_record import make_record
 from wiro_nb.files import hash_file
 from wiro_nb.media.decode import sniff_file

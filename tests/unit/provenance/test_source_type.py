@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.unit.provenance.clips import make_clip, metadata_of
+from tests.unit.provenance.test_foreign_settings import make_picture
 from tests.unit.provenance.test_hostile_files import box
-from tests.unit.provenance.test_other_tools import make_picture
 from tests.unit.provenance.test_record import make_record
 from wiro_nb.files import hash_file
 from wiro_nb.media import decode

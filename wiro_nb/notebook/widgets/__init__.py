@@ -100,7 +100,8 @@ class OwnWidget(anywidget.AnyWidget):
         """Handles a message from the browser; messages of unknown kinds are ignored."""
 
     def show_error(self, lines: list[str]) -> None:
-        """Shows why a message could not be answered, where the widget has a place for it."""
+        """Shows why a message could not be answered; a widget without a place for it logs it."""
+        _log.warning("%s", " ".join(lines))
 
     def reply(self, kind: str, **content: Any) -> None:
         """Sends a reply to the page."""

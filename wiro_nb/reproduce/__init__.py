@@ -109,14 +109,17 @@ def find_to_rerun(
     return runs
 
 
-def locate_output(folder: Path, output: Mapping[str, Any]) -> Path | None:
-    """Returns a recorded output's file in the folder of what holds the record, or None.
+def locate_output(holder: Path, output: Mapping[str, Any]) -> Path | None:
+    """Returns a recorded output's file: beside what holds the record, or by its path one or two folders above.
 
-    A path or a link that leads out of the folder is not followed.
+    A run's sidecar lies in a folder of its own, where paths are seen from the notebook's, or in a crate. A path or
+    a link that leads out of such a folder is not followed.
     """
-    for relative in filter(None, (output.get("path"), output.get("name"))):
+    beside, *above = holder.parents[:3]
+    path, name = output.get("path"), output.get("name")
+    for folder, relative in ((beside, path), (beside, name), *((folder, path) for folder in above)):
         with contextlib.suppress(ValueError):
-            place = resolve_inside(str(relative), folder)
+            place = resolve_inside(str(relative or ""), folder)
             if place.is_file() and place.resolve().is_relative_to(folder.resolve()):
                 return place
     return None

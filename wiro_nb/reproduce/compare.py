@@ -242,7 +242,7 @@ def _side_of_run(run: Run) -> Side:
 
 def _locate(holder: Path, output: Mapping[str, Any], run: Run | None) -> Path | None:
     """Returns an output's file, looked for beside the file that holds the record, then in the run's folder."""
-    place = locate_output(holder.parent, output)
+    place = locate_output(holder, output)
     if place is not None or run is None:
         return place
     own = (item for item in run.outputs if item.sha256 == output.get("sha256"))

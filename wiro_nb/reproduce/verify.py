@@ -191,7 +191,7 @@ def _verify_outputs(
     for output in outputs:
         if not output.get("path"):
             continue
-        name, place = Path(output["path"]).name, _locate(item.path, output)
+        name, place = Path(output["path"]).name, locate_output(item.path, output)
         is_same = place is not None and index.matches(place, output)
         moved = None if is_same else index.find(output)
         if moved is not None:
@@ -207,16 +207,6 @@ def _verify_outputs(
         if place is not None and is_same:
             yield from _verify_embedded(item, place, where)
             yield from _verify_credentials(place, where)
-
-
-def _locate(holder: Path, output: Mapping[str, Any]) -> Path | None:
-    """Returns an output's file, beside what holds its record, or by its path from one or two folders above.
-
-    A run's sidecar lies in a folder of its own, where paths are seen from the notebook's, or in a crate.
-    """
-    beside, *above = holder.parents[:3]
-    places = (locate_output(beside, output), *(locate_output(it, {"path": output["path"]}) for it in above))
-    return next(filter(None, places), None)
 
 
 def _describe_content(name: str, where: str, is_same: bool) -> Finding:

@@ -40,7 +40,8 @@ def find_sources(
     Args:
         manager: Its ledger is asked for ids.
         source: A run's id or a part of it, a clip, picture, `run.json`, folder, notebook or `NOTEBOOK#RUN`.
-        notebook: Whose runs come first where a part of an id fits several.
+        notebook: Whose runs come first where a part of an id fits several; its records are read for a run that the
+            ledger does not know.
         ignore_hash: True reads records that were changed after they were written.
 
     Raises:
@@ -58,7 +59,17 @@ def find_sources(
             hint="check the path, or name the run: %wiro runs",
             reason="none",
         )
-    row = manager.ledger.find(text, notebook)
+    try:
+        row = manager.ledger.find(text, notebook)
+    except UnknownRun:
+        if notebook is None or not is_there(Path(notebook)):
+            raise
+        # A notebook that comes from another machine holds the records of its runs.
+        with contextlib.suppress(UnknownRun, BadRecord):
+            return [
+                replace(item, name=text) for item in find_records(f"{notebook}#{text}", ignore_hash=ignore_hash)
+            ]
+        raise
     return [Source(record_of(row), row.short_id, "ledger")]
 
 

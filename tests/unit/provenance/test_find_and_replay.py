@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,11 +16,13 @@ import pytest
 from tests.unit.provenance.clips import make_clip
 from tests.unit.provenance.test_record import make_record
 from wiro_nb.errors import BadRecord, UnknownRun
+from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.media import mp4
 from wiro_nb.provenance.embed import embed_record, write_texts
 from wiro_nb.provenance.find import Source, find_records, merge_runs, records_in_notebook
 from wiro_nb.provenance.record import write_sidecar
 from wiro_nb.redaction import MASK
+from wiro_nb.reproduce import find_source
 from wiro_nb.reproduce.compare import compare_clips, compare_settings
 from wiro_nb.reproduce.replay import Replay, check_prepared, plan_replay
 from wiro_nb.reproduce.seal import seal_notebook
@@ -111,6 +115,18 @@ def test_what_holds_no_record_says_so(tmp_path: Path) -> None:
         with pytest.raises(BadRecord) as caught:
             find_records(source)
         assert caught.value.hint
+
+
+def test_a_notebook_from_another_machine_knows_its_runs(tmp_path: Path) -> None:
+    record = make_record()
+    notebook = str(write_notebook(tmp_path / "from-a-friend.ipynb", record, cleared=True))
+    name = record["run_id"][-5:].lower()
+    with contextlib.closing(Ledger(tmp_path / "ledger.sqlite3")) as ledger:
+        manager: Any = SimpleNamespace(ledger=ledger)
+        found = find_source(manager, name, notebook=notebook)
+        with pytest.raises(UnknownRun, match="No run 'zzzzz' in the ledger"):
+            find_source(manager, "zzzzz", notebook=notebook)
+    assert (found.run_id, found.name, found.kind) == (record["run_id"], name, "notebook")
 
 
 def test_an_unclear_run_of_a_notebook_is_named(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ class Monitor(Displayable):
     def head(self) -> dict[str, Any]:
         """Returns what stands above the live rows."""
         status = account.status()
-        lines = [f"{name}: {value}" for name, value in status.facts]
+        lines = [f"{name}: {value}" for name, value in status.facts if name != "Now"]  # its rows say that
         steps = ", ".join(f"{typed} {why}" for typed, why in status.next_steps)
         return {"title": "Ready", "lines": [*lines, f"Next: {steps}."], "notify": True}
 

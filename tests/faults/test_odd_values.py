@@ -15,6 +15,7 @@ from tests.forked import run_command
 from tests.manager_tools import WAN
 from wiro_nb.errors import ConfigError, InputError, InvalidFile, WiroError
 from wiro_nb.ledger.state import RunState
+from wiro_nb.provenance.record import read_sidecar
 from wiro_nb.session.manager import Manager
 
 
@@ -30,6 +31,20 @@ def test_an_array_that_is_no_picture_is_refused(manager: Manager, shape: tuple[i
     with pytest.raises(InvalidFile) as caught:
         manager.prepare("pruna/vace", {"prompt": "x", "inputImage": np.zeros(shape, np.int32)})
     assert caught.value.message.count("inputImage: ") == 1
+
+
+@pytest.mark.parametrize("out_dir", ["a:b", "C:", "\\back", "two\nlines"])
+@pytest.mark.skipif(sys.platform == "win32", reason="folders of Windows have no such names")
+def test_a_folder_that_other_systems_read_otherwise_costs_no_record(manager: Manager, out_dir: str) -> None:
+    run = manager.submit(manager.prepare(WAN, {"prompt": "x", "seed": 5}), out_dir=out_dir).wait(30)
+    assert run.record is not None
+    assert run.record["outputs"][0]["path"] is None
+    assert run.path is not None
+    assert read_sidecar(run.path.with_name("run.json")) == run.record
+
+
+def test_a_search_for_what_is_no_text_finds_nothing(manager: Manager) -> None:
+    assert manager.runs(text="caf\udce9") == []
 
 
 def test_the_home_of_nobody_is_no_folder(manager: Manager) -> None:
@@ -65,6 +80,7 @@ COMMANDS = {
     "a file as the output folder": ["run", WAN, "prompt=x", "--out", "damaged/sandbox.sqlite"],
     "output folder of a long name": ["run", WAN, "prompt=x", "--out", "n" * 300],
     "output folder of nobody": ["run", WAN, "prompt=x", "--out", "~nosuch/x"],
+    "output folder that is no text": ["run", WAN, "prompt=x", "--out", "caf\udce9"],
 }
 
 

@@ -92,13 +92,16 @@ class Service:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "base_url", self.base_url.rstrip("/"))
-        for url, schemes in ((self.base_url, ("http", "https")), (self.socket_url, ("ws", "wss"))):
+        for name, schemes in (("base_url", ("http", "https")), ("socket_url", ("ws", "wss"))):
+            url = getattr(self, name)
             parts = _split(url)
             if parts is None or parts.scheme not in schemes:
                 raise ConfigError(
                     f"{url!r} is not an address of a service: it has to begin with {schemes[1]}:// or {schemes[0]}://.",
                     hint="set WIRO_BASE_URL and WIRO_SOCKET_URL, or %wiro use cloud",
                 )
+            # A scheme or host in capitals is the same service, and would fit no record.
+            object.__setattr__(self, name, parts._replace(netloc=parts.netloc.lower()).geturl())
 
     @property
     def host(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import timedelta
@@ -20,7 +21,7 @@ from wiro_nb.json_values import dump_json
 from wiro_nb.ledger.state import LedgerRow, RunOutput, RunState, Snapshot, Stage
 from wiro_nb.provenance.content_credentials import describe_credentials, embed_and_sign
 from wiro_nb.provenance.embed import Embedded, hash_media
-from wiro_nb.provenance.record import SIDECAR_NAME, build_record, write_sidecar
+from wiro_nb.provenance.record import SIDECAR_NAME, build_record, record_schema, write_sidecar
 
 _log = logging.getLogger(__name__)
 _NOTHING_IS_TRUE_AFTER = timedelta(hours=1)
@@ -212,8 +213,9 @@ def recorded_output(output: RunOutput, folder: Path) -> dict[str, Any]:
     kept = {name: values[name] for name in _RECORDED}
     if output.path and not output.problem:
         kept["media_sha256"] = hash_media(folder / output.name)
-    path = kept["path"]
-    # A path that leaves the notebook's folder says something about this machine, and nothing to others.
-    if path is not None and (path.startswith("..") or Path(path).is_absolute()):
+    # A path that leaves the notebook's folder says something about this machine, and nothing to others; one that
+    # another system reads in another way ("a:b/clip.mp4") is not recorded either.
+    rule = record_schema()["$defs"]["output"]["properties"]["path"]["pattern"]
+    if kept["path"] is not None and re.search(rule, kept["path"]) is None:
         kept["path"] = None
     return kept

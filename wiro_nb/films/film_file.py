@@ -226,7 +226,8 @@ def check_target(target: FilmTarget) -> None:
         raise InputError(f"a crossfade lasts 0 to 10 seconds, not {target.crossfade_s:g}", hint="--crossfade 0.3")
     if audio is not None:
         try:
-            kind = sniff_file(audio)
+            is_pipe = is_there(audio) and not audio.is_file()  # reading one might never end
+            kind = "not a regular file" if is_pipe else sniff_file(audio)
         except (OSError, ValueError) as error:
             raise InputError(f"{audio.name} cannot be read: {reason_of(error)}", hint="--audio FILE") from None
         if not kind.startswith(("audio/", "video/")):

@@ -14,7 +14,7 @@ from typing import Any
 from wiro_nb.errors import InputError, UnknownRun
 from wiro_nb.ids import match_ids, normalise_query
 from wiro_nb.ledger.budget import COST_KNOWN_WITHIN
-from wiro_nb.ledger.rows import WHOLE_ROW, row_from_sql, time_text, work_signature, work_units
+from wiro_nb.ledger.rows import WHOLE_ROW, clean_text, row_from_sql, time_text, work_signature, work_units
 from wiro_nb.ledger.state import LedgerRow, RunState
 
 _UNFINISHED = tuple(state for state in RunState if not state.is_final)
@@ -107,7 +107,7 @@ def select(
     given = {
         "notebook = ?": notebook,
         "model = ? COLLATE NOCASE": model,
-        "instr(search_text, ?) > 0": text.strip().casefold() if text else None,
+        "instr(search_text, ?) > 0": clean_text(text).strip().casefold() if text else None,
         "created >= ?": time_text(since),
         "service = ?": service,
         "json_extract(parent, '$.run_id') = ?": parent,

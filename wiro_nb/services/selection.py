@@ -106,7 +106,7 @@ def addresses_of(name: str) -> tuple[str, str]:
     addresses = base_url, socket_url or socket_url_for(base_url)
     for address in addresses:
         parts = urlsplit(address)
-        if "@" in parts.netloc:
+        if "@" in address:
             raise ConfigError(
                 "the address of a service holds no login: it would stay in the notebook and in records",
                 hint="%wiro use with the address alone; the key comes from %wiro login",

@@ -54,6 +54,7 @@ def make_folder(folder: Path, scope: str | None) -> None:
         ConfigError: It cannot be written to.
     """
     try:
+        str(folder).encode()  # the ledger cannot keep a name that is not UTF-8
         folder.mkdir(parents=True, exist_ok=True)
         writable = os.access(folder, os.W_OK)
     except (OSError, ValueError):

@@ -121,8 +121,9 @@ def test_another_file_is_never_replaced(manager: Manager) -> None:
             film_of(manager, runs, name)
     with pytest.raises(InputError, match="0 to 10 seconds"):
         film_of(manager, runs, crossfade_s=11)
-    with pytest.raises(InputError, match="is no sound file"):
-        film_of(manager, runs, audio=Path("mine.mp4"))
+    for audio in (Path("mine.mp4"), Path.cwd()):  # a pipe is refused like a folder
+        with pytest.raises(InputError, match="is no sound file"):
+            film_of(manager, runs, audio=audio)
     with pytest.raises(InputError, match=r"none\.mp3 cannot be read"):
         film_of(manager, runs, audio=Path("none.mp3"))
     assert [path.read_bytes() for path in beside] == [b"precious"] * 3

@@ -65,6 +65,7 @@ def test_addresses_of_the_environment_stand_in_for_the_cloud(own_folders: Path) 
     assert choice.service.socket_url == "ws://127.0.0.1:9/v1"
     asked = chosen(**environ, WIRO_SOCKET_URL="ws://127.0.0.1:10/v1")
     assert asked.service.socket_url == "ws://127.0.0.1:10/v1"
+    assert chosen(**environ | {"WIRO_BASE_URL": "HTTP://LocalHost:9/v1/"}).recorded_url == "http://localhost:9/v1"
 
 
 _KEYRING = """
@@ -173,7 +174,10 @@ def test_no_key_travels_unencrypted_to_another_machine_unless_it_is_allowed(
     chosen("cloud", **{**environ, variable: f"{scheme}://[::1]:9/v1"})
 
 
-@pytest.mark.parametrize("address", ["http://user:pw-of-mine@127.0.0.1/v1", "https://user@host.example/v1"])
+@pytest.mark.parametrize(
+    "address",
+    ["http://user:pw-of-mine@127.0.0.1/v1", "https://user@host.example/v1", "https://host.example/v1@user"],
+)
 def test_an_address_with_a_login_is_refused_and_not_repeated(own_folders: Path, address: str) -> None:
     with pytest.raises(ConfigError, match="holds no login") as caught:
         chosen(address, WIRO_API_KEY=KEY)

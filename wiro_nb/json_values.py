@@ -62,6 +62,14 @@ def load_json(text: str) -> Any:
     return _clean(value) if "\\ud" in text or "\\uD" in text else value
 
 
+def is_deeper(value: object, levels: int) -> bool:
+    """True for JSON data with more than so many levels of lists and objects; it is looked into no further."""
+    if not isinstance(value, (dict, list)):
+        return False
+    inside = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(is_deeper(item, levels - 1) for item in inside if isinstance(item, (dict, list)))
+
+
 def dump_json(value: Any) -> str:
     """Returns the canonical text of JSON data, which hashes are computed over.
 

@@ -27,7 +27,7 @@ from typing import Any
 
 from wiro_nb.errors import BadRecord
 from wiro_nb.files import is_there, write_atomically
-from wiro_nb.json_values import dump_json, hash_json
+from wiro_nb.json_values import dump_json, hash_json, is_deeper
 from wiro_nb.redaction import redact_value
 
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -293,7 +293,7 @@ def parse_json(raw: bytes | str) -> Any:
     """
     try:
         value = json.loads(raw if isinstance(raw, str) else raw.decode("utf-8-sig"))
-        is_deep = isinstance(value, (dict, list)) and _is_deep(value)
+        is_deep = is_deeper(value, MAX_DEPTH)
     except RecursionError:
         is_deep = True
     except ValueError as error:
@@ -311,11 +311,6 @@ def parse_object(text: Any) -> dict[str, Any]:
     except ValueError:
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def _is_deep(value: Any, left: int = MAX_DEPTH) -> bool:
-    inside = value.values() if isinstance(value, dict) else value
-    return left == 0 or any(_is_deep(item, left - 1) for item in inside if isinstance(item, (dict, list)))
 
 
 def write_sidecar(

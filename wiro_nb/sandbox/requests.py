@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from wiro_nb.json_values import DEEPEST_LEVEL, is_deeper
 from wiro_nb.schema.types import ModelSchema, Parameter
 
 _INVALID = "Request parameters are invalid."
@@ -148,7 +149,7 @@ def _read_json(raw: bytes) -> Any:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError):
         return None
-    return value
+    return None if is_deeper(value, DEEPEST_LEVEL) else value
 
 
 def _from_form(request: Request, items: list[tuple[str, UploadFile | str]]) -> Body:

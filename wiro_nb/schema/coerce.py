@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from wiro_nb.json_values import as_decimal, as_flag
+from wiro_nb.json_values import DEEPEST_LEVEL, as_decimal, as_flag, is_deeper
 from wiro_nb.schema.types import Parameter
 
 WireValue = str | int | float | list[Any] | dict[str, Any]
@@ -28,6 +28,8 @@ LARGEST_WHOLE_NUMBER = 2**53
 """Beyond this a JSON number loses digits on the way."""
 _MOST_DIGITS = 20
 _MOST_DECIMALS = 20
+_MOST_LEVELS = DEEPEST_LEVEL - 4
+"""Of a JSON input, so that it comes back whole in the service's answers, which have it in a task of a list."""
 _UNSENDABLE = re.compile(r"[\x00\ud800-\udfff]")
 _SHOWN_CHARS = 60
 _COLOUR = re.compile(r"#?([0-9a-fA-F]{3}|[0-9a-fA-F]{6})")
@@ -170,7 +172,9 @@ def _coerce_json(parameter: Parameter, value: object) -> WireValue:
     except (TypeError, ValueError, RecursionError):
         raise Problem(f"takes a JSON value, not {type(value).__name__}") from None
     if loaded is None:
-        raise Problem(f"{shown(value)}: not JSON (text needs double quotes)")
+        raise Problem(
+            f"{shown(value)}: not JSON (text needs double quotes), or more than {_MOST_LEVELS} levels deep"
+        )
     if parameter.type == "json-array" and not isinstance(loaded, list):
         raise Problem(f"{shown(value)}: must be a JSON list, as in [1, 2]")
     return loaded
@@ -186,7 +190,7 @@ def _load_json(text: str) -> WireValue | None:
         value: WireValue | None = json.loads(text, parse_constant=refuse)
     except (ValueError, RecursionError):
         return None
-    return None if _UNSENDABLE.search(text) else value
+    return None if _UNSENDABLE.search(text) or is_deeper(value, _MOST_LEVELS) else value
 
 
 # Choices -------------------------------------------------------------------------------------

@@ -81,6 +81,7 @@ def test_models_can_be_closed(caller: Any) -> None:
         ({"scale": "-0.5"}, "Request parameter [scale] must be between 0 and 20"),
         ({"style": "neon"}, "Request parameters are invalid."),
         ({"title": {"deep": 1}}, "Request parameters are invalid."),
+        ({"extra": json.loads("[" * 500 + "]" * 500)}, "Request parameters are invalid."),
     ],
 )
 def test_wrong_values_are_refused_with_the_documented_words(caller: Any, values: Any, message: str) -> None:

@@ -105,6 +105,8 @@ def test_values_travel_as_their_types(name: str, given: object, wanted: object) 
         ("points", '{"a": 1}', "must be a JSON list"),
         ("points", "1, 2", "not JSON"),
         ("extra", "[NaN]", "not JSON"),
+        ("extra", "[" * 61 + "]" * 61, "more than 60 levels"),
+        ("extra", json.loads('{"a":' * 61 + "1" + "}" * 61), "more than 60 levels"),
         ("extra", {"k": object()}, "takes a JSON value"),
         ("loop", "maybe", "must be true or false"),
         ("tint", "orange", "must be a colour"),

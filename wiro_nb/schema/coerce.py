@@ -172,9 +172,7 @@ def _coerce_json(parameter: Parameter, value: object) -> WireValue:
     except (TypeError, ValueError, RecursionError):
         raise Problem(f"takes a JSON value, not {type(value).__name__}") from None
     if loaded is None:
-        raise Problem(
-            f"{shown(value)}: not JSON (text needs double quotes), or more than {_MOST_LEVELS} levels deep"
-        )
+        raise Problem(f"{shown(value)}: not JSON (text needs double quotes), or deeper than {_MOST_LEVELS} levels")
     if parameter.type == "json-array" and not isinstance(loaded, list):
         raise Problem(f"{shown(value)}: must be a JSON list, as in [1, 2]")
     return loaded

@@ -11,6 +11,7 @@
     widgets/     the anywidgets; their scripts and styles are in static/
     extension    the magics and their settings, `%load_ext` and `%unload_ext`
     display      displaying outputs
+    bridge       outputs that are updated and repaired; records and budget in the notebook's metadata
     session      where the code runs (live or headless kernel, terminal, plain Python), and the kernel's state
 
 IPython, ipywidgets and anywidget are imported at first use.

@@ -180,15 +180,12 @@ def _coerce_json(parameter: Parameter, value: object) -> WireValue:
 
 def _load_json(text: str) -> WireValue | None:
     """Returns the value of a JSON text; None when it is not JSON, or cannot be sent."""
-
-    def refuse(constant: str) -> None:
-        raise ValueError(constant)
-
     try:
-        value: WireValue | None = json.loads(text, parse_constant=refuse)
+        value: WireValue | None = json.loads(text)
+        plain = json.dumps(value, ensure_ascii=False, allow_nan=False)
     except (ValueError, RecursionError):
         return None
-    return None if _UNSENDABLE.search(text) or is_deeper(value, _MOST_LEVELS) else value
+    return None if _UNSENDABLE.search(plain) or is_deeper(value, _MOST_LEVELS) else value
 
 
 # Choices -------------------------------------------------------------------------------------

@@ -83,10 +83,17 @@ def parse_words(words: Sequence[str]) -> argparse.Namespace:
     parser = build_parser()
     if not words:
         parser.print_help(sys.stderr)
-        parser.exit(2, "\na command is missing; the first one to try: wiro-nb demo\n")
-    magic = find_command(words[0])
-    if magic is not None and words[0] not in SHELL_COMMANDS:
-        raise InputError(f"{words[0]} is a command of notebooks; wiro-nb has none of that name", hint=magic.title)
+        parser.exit(2, "\nA command is missing. The first one to try: wiro-nb demo\n")
+    if words[0] not in SHELL_COMMANDS and not words[0].startswith("-"):
+        if (magic := find_command(words[0])) is not None:
+            raise InputError(
+                f"{words[0]} is a command of notebooks; wiro-nb has none of that name", hint=magic.title
+            )
+        from difflib import get_close_matches
+
+        near = get_close_matches(words[0], SHELL_COMMANDS, 1)
+        hint = f"wiro-nb {near[0]}, or wiro-nb --help" if near else "wiro-nb --help"
+        raise InputError(f"there is no command {words[0]}", hint=hint)
     arguments, rest = parser.parse_known_args(words)
     is_setting = [not word.startswith("-") and "=" in word for word in rest]
     if rest and not (hasattr(arguments, "values") and all(is_setting)):

@@ -68,7 +68,8 @@ def test_exit_codes_follow_the_kind_of_error(kind: type[errors.WiroError], code:
         ([], "wiro-nb demo"),
         (["spent", "--by", "day"], "next: in a notebook: %wiro spent"),
         (["help"], "next: wiro-nb --help"),
-        (["nosuch"], "invalid choice: 'nosuch'"),
+        (["nosuch"], "There is no command nosuch.\n  next: wiro-nb --help"),
+        (["modles"], "next: wiro-nb models, or wiro-nb --help"),
     ],
 )
 def test_a_line_without_a_command_of_the_shell_says_what_to_type(

@@ -258,7 +258,8 @@ def _hint(parameter: Parameter, kind: str) -> str:
             parts.append(f"up to {most}")
         if parameter.step not in (None, "", "1"):
             parts.append(f"in steps of {parameter.step}")
-    return "; ".join(parts)
+    hint = "; ".join(parts)
+    return f"{hint[:1].upper()}{hint[1:]}"
 
 
 def _file_limits(parameter: Parameter) -> str:

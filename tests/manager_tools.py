@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,21 @@ def manager(sandbox: Any, point_at: Callable[[Any], None], make_manager: Callabl
 
 def submit(manager: Manager, prompt: str = "a cat", **options: Any) -> Run:
     """Returns a new run, also of a request that was made before."""
-    return manager.submit(manager.prepare(WAN, {"prompt": prompt}), **{"fresh": True, **options})
+    return submit_request(manager, manager.prepare(WAN, {"prompt": prompt}), **{"fresh": True, **options})
+
+
+def submit_request(
+    manager: Manager,
+    request: Prepared,
+    *,
+    origin: Origin | None = None,
+    parent: Mapping[str, Any] | None = None,
+    fresh: bool = False,
+    **limits: Any,
+) -> Run:
+    """Returns the run of one request: the one that answers it already, or a new one."""
+    batch = Batch([request], origin or Origin(), [parent], fresh=fresh)
+    return manager.submit(batch, **limits)[0].run
 
 
 def find_made(manager: Manager, prepared: Prepared, notebook: str | None) -> Run | None:

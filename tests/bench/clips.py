@@ -42,15 +42,16 @@ def measure(service: dict[str, Any]) -> dict[str, Any]:
     from wiro_nb.notebook.run.display import static_output
     from wiro_nb.provenance.record import canonical_json
     from wiro_nb.session.manager import Manager
+    from wiro_nb.session.submission import Batch
 
     painted = paint()
     manager = Manager()
-    manager.submit(manager.prepare(MODEL, {"prompt": "warm-up", "numFrames": "5"})).wait(60)
+    manager.submit(Batch([manager.prepare(MODEL, {"prompt": "warm-up", "numFrames": "5"})]))[0].run.wait(60)
     prepared = manager.prepare(
         MODEL,
         {"prompt": "a lake at dawn, mist over the water", "numFrames": "81"},
     )
-    run = manager.submit(prepared).wait(120)
+    run = manager.submit(Batch([prepared]))[0].run.wait(120)
     shown = static_output(run)
     record = run.record or {}
     output = len(json.dumps({"data": shown.data, "metadata": dict(shown.metadata)}))

@@ -101,10 +101,12 @@ def count_bytes() -> Iterator[dict[int, Wire]]:
 def one_round(manager: Any, service: dict[str, Any], count: int, name: str) -> tuple[float, float]:
     """Brings runs into flight and lets them end; returns CPU seconds of the two halves."""
     from wiro_nb.ledger.state import Stage
+    from wiro_nb.session.submission import Batch
 
     start = time.process_time()
     runs = [
-        manager.submit(manager.prepare(MODEL, {"prompt": f"[hold] {name} {number}"})) for number in range(count)
+        manager.submit(Batch([manager.prepare(MODEL, {"prompt": f"[hold] {name} {number}"})]))[0].run
+        for number in range(count)
     ]
     _until(lambda: all(run.snapshot.stage.rank >= Stage.GENERATING.rank for run in runs), step_s=0.2)
     middle = time.process_time()
@@ -131,10 +133,11 @@ async def count_tasks() -> dict[str, int]:
 def measure(service: dict[str, Any], *, count: int) -> dict[str, Any]:
     """Measures rounds of `count` runs each."""
     from wiro_nb.session.manager import Manager
+    from wiro_nb.session.submission import Batch
 
     with count_bytes() as wires:
         manager = Manager()
-        first = manager.submit(manager.prepare(MODEL, {"prompt": "first"})).wait(60)
+        first = manager.submit(Batch([manager.prepare(MODEL, {"prompt": "first"})]))[0].run.wait(60)
         start = {number: replace(wire) for number, wire in wires.items()}
         one_round(manager, service, count, "bytes")
         spent = {True: 0, False: 0}
@@ -145,7 +148,8 @@ def measure(service: dict[str, Any], *, count: int) -> dict[str, Any]:
     with clips_at_hand(first):
         bare = [one_round(manager, service, count, f"bare {turn}") for turn in range(_ROUNDS)]
     held = [
-        manager.submit(manager.prepare(MODEL, {"prompt": f"[hold] tasks {number}"})) for number in range(count)
+        manager.submit(Batch([manager.prepare(MODEL, {"prompt": f"[hold] tasks {number}"})]))[0].run
+        for number in range(count)
     ]
     _until(lambda: all(run.task_id for run in held) and all(run.snapshot.stage.rank > 3 for run in held))
     time.sleep(1.0)

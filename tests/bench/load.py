@@ -243,12 +243,14 @@ def measure(
     """
     from wiro_nb.ledger.state import Stage
     from wiro_nb.session.manager import Manager
+    from wiro_nb.session.submission import Batch
 
     asked = ask(service, "/sandbox/audit")["requests"]
     manager = Manager()
     figures: dict[str, Any] = {}
     with watch_moments() as (heard, known), cards_on(cards) as (told, sent), watch_collector() as walks:
-        manager.submit(manager.prepare(MODEL, {"prompt": "first"})).wait(60)  # imports, client, socket: paid once
+        # Imports, client and socket are paid once.
+        manager.submit(Batch([manager.prepare(MODEL, {"prompt": "first"})]))[0].run.wait(60)
         idle = [busy_loops() for _ in range(5)]
         ticker = Ticker()
         time.sleep(1.0)
@@ -260,7 +262,7 @@ def measure(
         start = time.perf_counter()
         runs, done_at = [], {}
         for request in prepared:
-            run = manager.submit(request)
+            run = manager.submit(Batch([request]))[0].run
             run._completion._wakers += (lambda run=run: done_at.setdefault(run.id, time.time()),)  # type: ignore[misc]
             runs.append(run)
         figures["submit_call_ms"] = (time.perf_counter() - start) * 1e3 / in_flight

@@ -56,10 +56,12 @@ async def bare_questions(service: dict[str, Any]) -> float:
 
 def submissions(manager: Any, request: Any) -> tuple[list[float], list[float], float]:
     """Submits runs one after the other; returns seconds until `submit` returned, until the task was known, CPU."""
+    from wiro_nb.session.submission import Batch
+
     calls, known, cpu = [], [], time.process_time()
     for _ in range(_TURNS):
         start = time.perf_counter()
-        run = manager.submit(request, fresh=True)
+        run = manager.submit(Batch([request], fresh=True))[0].run
         calls.append(time.perf_counter() - start)
         sent = threading.Event()
         stop = run.on_change(lambda snapshot, sent=sent: snapshot.task_id and sent.set())  # type: ignore[misc]
@@ -73,12 +75,13 @@ def submissions(manager: Any, request: Any) -> tuple[list[float], list[float], f
 def measure(service: dict[str, Any]) -> dict[str, float]:
     """Compares; the runs are held, so that their ends cost nothing meanwhile."""
     from wiro_nb.session.manager import Manager
+    from wiro_nb.session.submission import Batch
 
     body = {"prompt": "[hold] a lake", "seed": "7"}
     posts, post_cpu = asyncio.run(bare_posts(service, body))
     asked = asyncio.run(bare_questions(service))
     manager = Manager()
-    manager.submit(manager.prepare(MODEL, {"prompt": "first"})).wait(60)
+    manager.submit(Batch([manager.prepare(MODEL, {"prompt": "first"})]))[0].run.wait(60)
     calls, known, cpu = submissions(manager, manager.prepare(MODEL, body))
     manager.close()
     return {

@@ -27,6 +27,7 @@ from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.state import RunState
 from wiro_nb.provenance import content_credentials, record
 from wiro_nb.session.manager import Manager
+from wiro_nb.session.submission import Batch
 
 MODEL = "Wan-AI/Wan2.2-TI2V-5B-text-to-video"
 NOTEBOOK = "chaos.ipynb"
@@ -117,7 +118,8 @@ def _submit(manager: Manager, prompt: str) -> Run | None:
     seed = {"seed": "7"} if "[pinned]" in prompt else {}
     prepared = manager.prepare(MODEL, {"prompt": prompt, **seed})
     try:
-        return manager.submit(prepared, origin=Origin(notebook=str(Path.cwd() / NOTEBOOK), kind="python"))
+        origin = Origin(notebook=str(Path.cwd() / NOTEBOOK), kind="python")
+        return manager.submit(Batch([prepared], origin))[0].run
     except WiroError:
         return None
 

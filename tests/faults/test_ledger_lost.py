@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.manager_tools import QUICK, WAN, find_made, submit, until, wait_for_stage
+from tests.manager_tools import QUICK, WAN, find_made, submit, submit_request, until, wait_for_stage
 from wiro_nb.config import data_dir, ledger_path
 from wiro_nb.execution.requests import Origin
 from wiro_nb.ledger.recovery import known_folders, rows_from_sidecars
@@ -134,12 +134,14 @@ def test_a_run_saved_in_another_folder_comes_back_to_its_notebook(
 ) -> None:
     origin = Origin(notebook=str(own_folders / "unsaved.ipynb"))
     prepared = manager.prepare(WAN, {"prompt": "a dune"}, origin=origin)
-    run = manager.submit(prepared, origin=origin, out_dir=out_dir.format(elsewhere=tmp_path / "clips")).wait(60)
+    run = submit_request(
+        manager, prepared, origin=origin, out_dir=out_dir.format(elsewhere=tmp_path / "clips")
+    ).wait(60)
     manager.close()
     delete_ledger()
     again = make_manager()
     assert again.budget(origin.notebook).spent_usd == run.cost_usd
-    assert again.submit(prepared, origin=origin).id == run.id, "it is not paid a second time"
+    assert submit_request(again, prepared, origin=origin).id == run.id, "it is not paid a second time"
     assert again.get(run.id).path == run.path
 
 

@@ -19,7 +19,7 @@ import pytest
 
 from tests.faults.fault_proxy import Fault, FaultProxy
 from tests.faults.test_money import PNG
-from tests.manager_tools import QUICK, VACE, WAN
+from tests.manager_tools import QUICK, VACE, WAN, submit_request
 from wiro_nb.api import client
 from wiro_nb.errors import NotAccessible, SubmitUncertain
 from wiro_nb.execution.run import Run
@@ -136,7 +136,7 @@ def test_a_documented_refusal_ends_the_run_and_says_that_nothing_was_billed(
     world: tuple[Any, FaultProxy, Manager],
 ) -> None:
     service, proxy, manager = world
-    runs = {name: manager.submit(manager.prepare(WAN, {"prompt": name})) for name in proxy.faults}
+    runs = {name: submit_request(manager, manager.prepare(WAN, {"prompt": name})) for name in proxy.faults}
     for name, run in runs.items():
         run.wait(60, check=False)
         if name == "invalid":  # it may have been the marker: asked once more without it
@@ -156,7 +156,7 @@ def test_a_service_that_refuses_the_marker_is_asked_once_more_without_it_and_tha
 ) -> None:
     service, proxy, manager = world
     for name, requests in (("first", 2), ("second", 1), ("lost", 1)):
-        run = manager.submit(manager.prepare(WAN, {"prompt": name})).wait(60)
+        run = submit_request(manager, manager.prepare(WAN, {"prompt": name})).wait(60)
         assert (run.state, proxy.runs[name]) == (RunState.SUCCEEDED, requests)
         assert books(service)[run.task_id]["callbackurl"] == ""
         assert "callback" not in json.dumps(run.record)
@@ -169,7 +169,7 @@ def test_several_tasks_that_fit_are_left_to_the_user_and_attach_settles_it(
     world: tuple[Any, FaultProxy, Manager],
 ) -> None:
     service, proxy, manager = world
-    run = manager.submit(manager.prepare(WAN, {"prompt": "one of two"}))
+    run = submit_request(manager, manager.prepare(WAN, {"prompt": "one of two"}))
     with pytest.raises(SubmitUncertain) as caught:
         run.wait(60)
     (mine,) = made_by(run, books(service))
@@ -188,11 +188,11 @@ def test_a_task_that_comes_after_its_run_was_forgotten_is_written_down(
     world: tuple[Any, FaultProxy, Manager],
 ) -> None:
     service, proxy, manager = world
-    late = manager.submit(manager.prepare(WAN, {"prompt": "late"}))
+    late = submit_request(manager, manager.prepare(WAN, {"prompt": "late"}))
     assert late.wait(60, check=False).state is RunState.UNCERTAIN
     manager.ledger.forget(late.id)
     proxy.release()
-    manager.submit(manager.prepare(WAN, {"prompt": "another"})).wait(60)  # looks for its task
+    submit_request(manager, manager.prepare(WAN, {"prompt": "another"})).wait(60)  # looks for its task
     (mine,) = made_by(late, books(service))
     (again,) = [run for run in manager.resume() if run.id != late.id]
     assert again.wait(60).state is RunState.SUCCEEDED
@@ -208,7 +208,7 @@ def test_a_task_with_an_input_file_is_adopted_by_its_marker_only(
 ) -> None:
     service, proxy, manager = world
     proxy.gives_markers = gives_markers
-    run = manager.submit(manager.prepare(VACE, {"prompt": str(gives_markers), "inputImage": PNG}))
+    run = submit_request(manager, manager.prepare(VACE, {"prompt": str(gives_markers), "inputImage": PNG}))
     run.wait(60, check=False)
     (mine,) = made_by(run, books(service))
     if gives_markers:
@@ -234,7 +234,7 @@ def test_whatever_comes_in_place_of_an_answer_each_task_is_owned_or_named(
         if name.startswith("after a twin"):
             parameters = dict(prepared.parameters)
             service.call("/sandbox/teammate", {"model": WAN, "parameters": parameters, "created": time.time() - 5})
-        runs[name] = manager.submit(prepared)
+        runs[name] = submit_request(manager, prepared)
     for run in runs.values():
         run.wait(60, check=False)
     proxy.release()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.faults.fault_proxy import FaultProxy
-from tests.manager_tools import QUICK, VACE, WAN, submit, wait_for, wait_for_stage
+from tests.manager_tools import QUICK, VACE, WAN, submit, submit_request, wait_for, wait_for_stage
 from tests.unit.ledger.ledger_tools import insert, plan
 from wiro_nb.errors import ConfigError, LedgerError, RunFailed, SubmitUncertain
 from wiro_nb.execution import submit as submit_module
@@ -82,7 +82,7 @@ def test_an_uncertain_run_is_asked_about_again_and_never_sent_again(
 def test_two_runs_of_one_request_whose_answers_were_lost_share_no_task(manager: Manager, service: Any) -> None:
     service.set_faults("Run:reset-after@1-2")
     prepared = manager.prepare(WAN, {"prompt": "twins", "seed": "7"})
-    twins = [manager.submit(prepared, fresh=True) for _ in range(2)]
+    twins = [submit_request(manager, prepared, fresh=True) for _ in range(2)]
     for run in twins:
         run.wait(30)
     assert {run.task_id for run in twins} == {task["task_id"] for task in service.audit()["tasks"]}
@@ -144,7 +144,7 @@ def test_a_plan_whose_input_is_gone_can_be_cancelled(
     manager: Manager, make_manager: Any, service: Any, own_folders: Path
 ) -> None:
     service.set_faults("Run:code=96")
-    plan = manager.submit(manager.prepare(VACE, {"prompt": "input gone", "inputImage": PNG}))
+    plan = submit_request(manager, manager.prepare(VACE, {"prompt": "input gone", "inputImage": PNG}))
     wait_for(plan, lambda run: run.snapshot.ahead == 0)
     manager.close()  # before it is sent
     service.set_faults("")
@@ -163,7 +163,7 @@ def test_a_closed_manager_writes_no_plan_that_a_later_one_would_send(manager: Ma
     prepared = manager.prepare(WAN, {"prompt": "too late"})
     manager.close()
     with pytest.raises(ConfigError):
-        manager.submit(prepared)
+        submit_request(manager, prepared)
     assert make_manager().ledger.unfinished() == ()
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.forked import run_command
-from tests.manager_tools import WAN
+from tests.manager_tools import WAN, submit_request
 from wiro_nb.errors import ConfigError, InputError, InvalidFile, WiroError
 from wiro_nb.ledger.state import RunState
 from wiro_nb.provenance.record import read_sidecar
@@ -23,7 +23,7 @@ from wiro_nb.session.manager import Manager
 def test_numpy_scalars_are_values(manager: Manager, seed: Any) -> None:
     prepared = manager.prepare(WAN, {"prompt": "x", "seed": seed})
     assert str(prepared.parameters["seed"]) == "5"
-    assert manager.submit(prepared).wait(30).state is RunState.SUCCEEDED
+    assert submit_request(manager, prepared).wait(30).state is RunState.SUCCEEDED
 
 
 @pytest.mark.parametrize("shape", [(0, 0, 3), (0,), (5, 0), (1, 2, 3, 4, 5), (3,)])
@@ -51,7 +51,7 @@ def test_the_home_of_nobody_is_no_folder(manager: Manager) -> None:
     with pytest.raises(WiroError):
         manager.prepare("pruna/vace", {"prompt": "x", "inputImage": "~nosuch/x.png"})
     with pytest.raises(ConfigError, match="cannot be written"):
-        manager.submit(manager.prepare(WAN, {"prompt": "x"}), out_dir="~nosuch/x")
+        submit_request(manager, manager.prepare(WAN, {"prompt": "x"}), out_dir="~nosuch/x")
 
 
 @pytest.mark.parametrize("task_id", [float("nan"), float("inf"), None, "", " ", "\ud800", "9" * 5000, [], 1.5])
@@ -67,7 +67,7 @@ def test_a_speed_that_is_none_is_said_and_nothing_waits(
     made = make_manager(service="sandbox")
     prepared = made.prepare(WAN, {"prompt": "x"})
     with pytest.raises(ConfigError, match="WIRO_SANDBOX_SPEED"):
-        made.submit(prepared)
+        submit_request(made, prepared)
 
 
 COMMANDS = {

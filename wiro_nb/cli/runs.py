@@ -70,7 +70,7 @@ def submit(manager: Manager, batch: Batch, arguments: argparse.Namespace) -> Run
     if manager.find_made(batch) == [None]:
         price = format_estimate(manager.prices.estimate(prepared), "free" if manager.choice.is_free else "")
         say(f"{prepared.schema.slug} on {manager.service_name}: {price}")
-    (submission,) = manager.submit_many(batch, max_cost_usd=limit, out_dir=arguments.out)
+    (submission,) = manager.submit(batch, max_cost_usd=limit, out_dir=arguments.out)
     run = submission.run
     if run.state is RunState.SUCCEEDED:
         _download_missing(run)

@@ -273,7 +273,7 @@ class Film:
             used = frozenset(run.id for run in self.runs)
             batch = Batch([request], plan.origin, [parent], fresh=plan.fresh, exclude=used)
             limit, out_dir = plan.target.max_cost_usd, plan.target.out_dir
-            (submission,) = self._manager.submit_many(batch, max_cost_usd=limit, out_dir=out_dir)
+            (submission,) = self._manager.submit(batch, max_cost_usd=limit, out_dir=out_dir)
             self._runs[shot.name] = submission.run
 
     def _failure(self) -> WiroError | None:

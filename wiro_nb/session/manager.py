@@ -122,46 +122,21 @@ class Manager:
     # Runs ------------------------------------------------------------------------------------
 
     def submit(
-        self,
-        prepared: Prepared,
-        *,
-        origin: Origin | None = None,
-        max_cost_usd: Decimal | None = None,
-        parent: Mapping[str, Any] | None = None,
-        out_dir: str | Path | None = None,
-        fresh: bool = False,
-    ) -> Run:
-        """Returns a request's run at once: the one that answers it already, or a new one, which is on disk then.
-
-        Args:
-            prepared: From `prepare`.
-            origin: Where it was asked for.
-            max_cost_usd: Refuse when the forecast is above, or is unknown.
-            parent: `run_id` and `output` of the run this one continues.
-            out_dir: Folder for the clip, in place of the one beside the notebook.
-            fresh: True plans a new run whatever was made before.
-
-        Raises:
-            BudgetExceeded: The forecast goes over `max_cost_usd`, the settings' limit or the budget.
-            InvalidFile, ConfigError: Input files cannot be stored, or clips cannot be saved.
-            MissingCredentials, LedgerError: Nothing was written and nothing is sent.
-        """
-        batch = Batch([prepared], origin or Origin(), [parent], fresh=fresh)
-        (submission,) = self.submit_many(batch, max_cost_usd=max_cost_usd, out_dir=out_dir)
-        return submission.run
-
-    def submit_many(
         self, batch: Batch, *, max_cost_usd: Decimal | None = None, out_dir: str | Path | None = None
     ) -> list[Submission]:
-        """Returns a run for each request: the one that answers it already, or a new one. All are planned, or none.
+        """Returns a run for each request at once: the one that answers it already, or a new one.
+
+        All new runs are on disk when this returns, or none is.
 
         Args:
             batch: The requests.
-            max_cost_usd: As in `submit`, for each of them.
-            out_dir: As in `submit`.
+            max_cost_usd: Refuse when the forecast of one of them is above, or is unknown.
+            out_dir: Folder for the clips, in place of the one beside the notebook.
 
         Raises:
-            WiroError: As `submit`; then nothing was written and nothing is sent.
+            BudgetExceeded: One may cost more than `max_cost_usd` or the setting, or all more than the budget has.
+            InvalidFile, ConfigError: Input files cannot be stored, or clips cannot be saved.
+            MissingCredentials, LedgerError: Nothing was written and nothing is sent.
         """
         settings, worker = self.settings, self._get_worker()
         limits = [limit for limit in (max_cost_usd, settings.max_cost_usd) if limit is not None]
@@ -189,7 +164,7 @@ class Manager:
     def find_made(self, batch: Batch) -> list[Run | None]:
         """Returns for each request the run that already answers it: done, under way or uncertain; or None.
 
-        `submit_many` asks again, inside the transaction that plans what is missing.
+        `submit` asks again, inside the transaction that plans what is missing.
         """
         return [None if row is None else self._handle(row) for row in find_made(batch, self.ledger, self.choice)]
 

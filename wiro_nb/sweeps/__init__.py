@@ -61,7 +61,7 @@ class Sweep:
             BudgetExceeded: Together they would go over the budget; then none is sent.
         """
         batch = replace(plan.batch, parents=parents)
-        sent = manager.submit_many(batch, max_cost_usd=max_cost_usd, out_dir=out_dir)
+        sent = manager.submit(batch, max_cost_usd=max_cost_usd, out_dir=out_dir)
         return cls(manager, plan, [submission.run for submission in sent])
 
     # What it is ------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.manager_tools import QUICK, VACE, WAN, find_made, submit, wait_for, wait_for_stage
+from tests.manager_tools import QUICK, VACE, WAN, find_made, submit, submit_request, wait_for, wait_for_stage
 from tests.unit.provenance.signing import make_certificates
 from wiro_nb.errors import BudgetExceeded, InsufficientFunds, MissingCredentials, RunFailed, UnknownModel
 from wiro_nb.execution.requests import Origin
@@ -205,7 +205,9 @@ def test_the_same_request_is_found_done_in_its_notebook_only(manager: Manager, o
 
 def test_a_copied_notebook_brings_its_runs_along(manager: Manager, own_folders: Path) -> None:
     wanted = manager.prepare(WAN, {"prompt": "a cat", "seed": 7})
-    run = manager.submit(wanted, origin=Origin(notebook=str(own_folders / "a.ipynb"), kind="magic")).wait(60)
+    run = submit_request(manager, wanted, origin=Origin(notebook=str(own_folders / "a.ipynb"), kind="magic")).wait(
+        60
+    )
     copy = own_folders / "copy.ipynb"
     here = Origin(notebook=str(copy), kind="magic")
     for text in ("", "[]", '{"metadata": {"wiro": {"runs": {"x": {"format": 1, "run_id": "x", "model": {}}}}}}'):
@@ -226,7 +228,7 @@ def test_a_run_can_be_the_input_of_the_next(manager: Manager) -> None:
         b"\0\0\0\x0cIDATx\x9cc\xf8\xcf\xc0\0\0\3\1\1\0\xc9\xfe\x92\xef\0\0\0\0IEND\xaeB`\x82"
     )
     prepared = manager.prepare(VACE, {"prompt": "go on", "inputImage": picture})
-    run = manager.submit(prepared).wait(60)
+    run = submit_request(manager, prepared).wait(60)
     kept = run.files["inputImage"][0]
     assert kept["sha256"]
     assert kept["size_bytes"] == len(picture)
@@ -311,7 +313,9 @@ def test_inputs_of_every_type_reach_the_service_as_they_are(manager: Manager, sa
         "loop": True,
     }
     values |= {"tint": "#abcdef", "copies": "2", "strength": "0.25"}
-    run = manager.submit(manager.prepare("sandbox/plain-clip", {"prompt": "every type", **values})).wait(60)
+    run = submit_request(manager, manager.prepare("sandbox/plain-clip", {"prompt": "every type", **values})).wait(
+        60
+    )
     received = next(task for task in sandbox.audit()["tasks"] if task["task_id"] == run.task_id)["parameters"]
     assert {name: received[name] for name in values} == {**values, "copies": 2, "strength": 0.25}
     assert {name: (run.record or {})["parameters"][name] for name in values} == {

@@ -67,6 +67,7 @@ def test_a_deadline_ends_the_waiting_and_not_the_run(manager: Manager) -> None:
 
 def test_a_loop_of_the_caller_keeps_ticking_while_it_waits(in_a_loop: InALoop) -> None:
     script = in_a_loop(f"""
+        from wiro_nb.session.submission import Batch
         async def tick():
             global ticks
             while ticks < 3:
@@ -80,7 +81,7 @@ def test_a_loop_of_the_caller_keeps_ticking_while_it_waits(in_a_loop: InALoop) -
             await ticker
 
         ticks = 0
-        run = manager.submit(manager.prepare({WAN!r}, {{"prompt": "[hold] a cat"}}))
+        run = manager.submit(Batch([manager.prepare({WAN!r}, {{"prompt": "[hold] a cat"}})]))[0].run
         asyncio.run(cell())
         print(ticks, run.state.value)
     """)
@@ -135,6 +136,7 @@ def test_an_interrupt_stops_the_waiting_at_once_and_the_run_goes_on(manager: Man
 def test_an_interrupt_inside_a_loop_stops_the_waiting_and_the_run_goes_on(in_a_loop: InALoop) -> None:
     # Not by asyncio.run: it handles interrupts itself, unlike a kernel's loop.
     script = in_a_loop(f"""
+        from wiro_nb.session.submission import Batch
         from wiro_nb.execution.run import WaitInterrupted
         from wiro_nb.ledger.state import Stage
 
@@ -142,7 +144,7 @@ def test_an_interrupt_inside_a_loop_stops_the_waiting_and_the_run_goes_on(in_a_l
             asyncio.get_running_loop().call_later(0.1, lambda: print("waiting", flush=True))
             run.wait(60)
 
-        run = manager.submit(manager.prepare({WAN!r}, {{"prompt": "[hold] a cat"}}))
+        run = manager.submit(Batch([manager.prepare({WAN!r}, {{"prompt": "[hold] a cat"}})]))[0].run
         while run.task_id is None or run.snapshot.stage.rank < Stage.GENERATING.rank:
             time.sleep(0.01)
         loop = asyncio.new_event_loop()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from IPython.core.error import UsageError
 
-from tests.manager_tools import VACE, submit
+from tests.manager_tools import VACE, submit, submit_request
 from wiro_nb.errors import InputError, InvalidFile, WiroError
 from wiro_nb.films.extend import plan_extension
 from wiro_nb.notebook.magic import handlers
@@ -21,9 +21,9 @@ SMALL: dict[str, Any] = {"prompt": "a storm", "frameNum": "9", "seed": "3"}
 
 
 def test_the_last_frame_is_the_input_of_a_run_with_the_same_settings(manager: Manager) -> None:
-    run = manager.submit(manager.prepare(VACE, SMALL)).wait(60)
+    run = submit_request(manager, manager.prepare(VACE, SMALL)).wait(60)
     request = plan_extension(manager, run, {"prompt": "the storm is over"})
-    handle = manager.submit(manager.prepare(*request)).wait(60)
+    handle = submit_request(manager, manager.prepare(*request)).wait(60)
     assert handle.model == VACE
     assert handle.parameters == {**run.parameters, "prompt": "the storm is over"}
     assert handle.record is not None
@@ -95,7 +95,7 @@ def test_a_recorded_list_is_one_value_and_a_repeated_setting_is_refused(
     manager: Manager, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clip = "sandbox/plain-clip"
-    run = manager.submit(manager.prepare(clip, {"prompt": "a cat", "path": [0, 1]})).wait(60)
+    run = submit_request(manager, manager.prepare(clip, {"prompt": "a cat", "path": [0, 1]})).wait(60)
     assert handlers.call_line(f"extend {run.short_id} --dry-run") is None
     assert "path" in capsys.readouterr().out
     with pytest.raises(UsageError, match="path is given 2 times"):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.manager_tools import VACE, submit
+from tests.manager_tools import VACE, submit, submit_request
 from tests.unit.provenance.test_hostile_files import box
 from wiro_nb.errors import InputError, UnknownRun
 from wiro_nb.films import film_file
@@ -28,9 +28,9 @@ def film_of(manager: Manager, sources: list[Any], name: str = "film.mp4", **opti
 
 
 def test_a_film_holds_the_records_of_its_parts_and_their_times(manager: Manager) -> None:
-    first = manager.submit(manager.prepare(VACE, {"prompt": "a storm"})).wait(60)
+    first = submit_request(manager, manager.prepare(VACE, {"prompt": "a storm"})).wait(60)
     request = plan_extension(manager, first, {"prompt": "it clears up"})
-    second = manager.submit(manager.prepare(*request)).wait(60)
+    second = submit_request(manager, manager.prepare(*request)).wait(60)
     assert first.path is not None
     Path("stranger.mp4").write_bytes(first.path.read_bytes() + box(b"uuid", C2PA_BOX + bytes(20)))
     film = film_of(manager, [first, second.short_id, "stranger.mp4"])
@@ -129,7 +129,7 @@ def test_another_file_is_never_replaced(manager: Manager) -> None:
     assert [path.read_bytes() for path in beside] == [b"precious"] * 3
     film_of(manager, runs).path.unlink()
     assert film_of(manager, runs).path.is_file(), "what a film left behind is no other file"
-    pending = manager.submit(manager.prepare(VACE, {"prompt": "slow [hold]"}))
+    pending = submit_request(manager, manager.prepare(VACE, {"prompt": "slow [hold]"}))
     with pytest.raises(UnknownRun, match="is not done"):
         film_of(manager, [runs[0], pending])
     pending.cancel()

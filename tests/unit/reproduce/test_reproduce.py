@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.manager_tools import QUICK, VACE, WAN
+from tests.manager_tools import QUICK, VACE, WAN, submit_request
 from wiro_nb.config import data_dir
 from wiro_nb.errors import BadRecord, InvalidFile, InvalidParameter, UnknownModel, UnknownRun
 from wiro_nb.execution.requests import Origin
@@ -50,7 +50,7 @@ SMALL: dict[str, dict[str, Any]] = {
 
 
 def submit(manager: Manager, model: str = WAN, **values: Any) -> Run:
-    return manager.submit(manager.prepare(model, {"prompt": "a cat", **values}), fresh=True).wait(300)
+    return submit_request(manager, manager.prepare(model, {"prompt": "a cat", **values}), fresh=True).wait(300)
 
 
 def again(manager: Manager, source: str | Path, **overrides: Any) -> Run:
@@ -61,7 +61,7 @@ def again(manager: Manager, source: str | Path, **overrides: Any) -> Run:
 def send(manager: Manager, plan: Replay, *, fresh: bool = False) -> Run:
     """Sends a replay as every door does."""
     batch = Batch(require_ready([plan]), Origin(), [plan.parent], fresh=fresh, is_rerun=True)
-    return manager.submit_many(batch)[0].run
+    return manager.submit(batch)[0].run
 
 
 def notebook_of(path: Path, *runs: Run) -> Path:
@@ -111,7 +111,7 @@ def test_a_replay_has_the_same_frames(
     schema = find_bundled(model)
     assert schema is not None
     files = {item.id: photo for item in schema.parameters if item.is_file and item.required}
-    first = manager.submit(manager.prepare(model, {**SMALL[model], **files})).wait(300)
+    first = submit_request(manager, manager.prepare(model, {**SMALL[model], **files})).wait(300)
     assert first.path is not None
     second = again(manager, first.path)
     assert second.path is not None
@@ -137,7 +137,7 @@ def test_another_seed_has_other_frames_and_a_figure_says_how_far_apart(
 ) -> None:
     point_at(painter)
     manager = make_manager()
-    first = manager.submit(manager.prepare(WAN, SMALL[WAN])).wait(300)
+    first = submit_request(manager, manager.prepare(WAN, SMALL[WAN])).wait(300)
     other = again(manager, first.short_id, seed="8")
     found = compare_sides(parent_side(manager, find_side(manager, other)), find_side(manager, other))
     assert not found.is_same
@@ -213,10 +213,10 @@ def test_without_its_ledger_a_clip_and_its_store_are_enough(
 
 
 def test_an_unfinished_or_failed_run_can_be_made_again(manager: Manager) -> None:
-    failed = manager.submit(manager.prepare(WAN, {"prompt": "[fail] a cat"})).wait(60, check=False)
+    failed = submit_request(manager, manager.prepare(WAN, {"prompt": "[fail] a cat"})).wait(60, check=False)
     plan = replay.plan_rerun(manager, find_source(manager, failed.short_id), {"prompt": "a cat"})
     assert plan.prepared is not None
-    held = manager.submit(manager.prepare(WAN, {"prompt": "[hold] a cat"}))
+    held = submit_request(manager, manager.prepare(WAN, {"prompt": "[hold] a cat"}))
     record = find_source(manager, held.id).record
     assert check_record(record)["parameters"]["prompt"] == "[hold] a cat"
     held.cancel()
@@ -379,7 +379,9 @@ def test_a_chain_ends_after_ten_and_never_runs_in_a_circle(manager: Manager) -> 
     rows = [submit(manager).snapshot]
     for _ in range(12):
         parent = {"run_id": rows[-1].run_id, "output": None}
-        run = manager.submit(manager.prepare(WAN, {"prompt": "a cat"}), parent=parent, fresh=True).wait(300)
+        run = submit_request(manager, manager.prepare(WAN, {"prompt": "a cat"}), parent=parent, fresh=True).wait(
+            300
+        )
         rows.append(run.snapshot)
     told = chain_text(manager.ledger, rows[-1])
     assert told.count("made again from") == 10

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.manager_tools import WAN, find_made, submit
+from tests.manager_tools import WAN, find_made, submit, submit_request
 from wiro_nb.errors import ConfigError, NotAccessible
 from wiro_nb.execution.settings import Settings
 from wiro_nb.formatting import describe_cost
@@ -25,12 +25,12 @@ def test_local_has_a_process_and_records_of_its_own_and_the_sandbox_answers_none
     monkeypatch.delenv("WIRO_LOCAL_WEIGHTS", raising=False)
     manager = make_manager(service="sandbox", sandbox_arguments=QUICKLY)
     request = manager.prepare(WAN, {"prompt": "a cat", "seed": "7"})
-    practice = manager.submit(request).wait(60)
+    practice = submit_request(manager, request).wait(60)
     assert find_made(manager, request, None) == practice
 
     manager.services.use("local")
     assert find_made(manager, request, None) is None
-    run = manager.submit(request).wait(60)
+    run = submit_request(manager, request).wait(60)
     assert run.id != practice.id
     assert (run.state, run.snapshot.service, run.snapshot.is_free) == (RunState.SUCCEEDED, "local", True)
     assert run.record is not None

@@ -92,9 +92,10 @@ def test_a_script_that_ends_right_after_submitting_loses_nothing(
 ) -> None:
     point_at(sandbox)
     script = f"""
+        from wiro_nb.session.submission import Batch
         from wiro_nb.session import get_manager
         manager = get_manager()
-        run = manager.submit(manager.prepare({WAN!r}, {{"prompt": "[hold] left behind"}}))
+        run = manager.submit(Batch([manager.prepare({WAN!r}, {{"prompt": "[hold] left behind"}})]))[0].run
         print(run.id)
     """
     done = subprocess.run(
@@ -115,6 +116,7 @@ def test_a_script_that_ends_right_after_submitting_loses_nothing(
 def test_a_forked_child_gets_a_manager_of_its_own(point_at: Any, sandbox: Any) -> None:
     point_at(sandbox)
     script = f"""
+        from wiro_nb.session.submission import Batch
         import os, sys, warnings
         from wiro_nb.session import close_manager, get_manager
         warnings.simplefilter("ignore")
@@ -123,7 +125,7 @@ def test_a_forked_child_gets_a_manager_of_its_own(point_at: Any, sandbox: Any) -
         child = os.fork()
         manager = get_manager()
         assert (manager is parent) == bool(child)
-        run = manager.submit(manager.prepare({WAN!r}, {{"prompt": "forked"}})).wait(60)
+        run = manager.submit(Batch([manager.prepare({WAN!r}, {{"prompt": "forked"}})]))[0].run.wait(60)
         assert run.path is not None
         close_manager()
         if not child:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.manager_tools import VACE, submit
+from tests.manager_tools import VACE, submit, submit_request
 from wiro_nb.cli import main
 from wiro_nb.execution.run import Run
 from wiro_nb.films.extend import plan_extension
@@ -27,7 +27,7 @@ def test_an_output_given_as_an_input_names_the_run_that_made_it(manager: Manager
 def extend(manager: Manager, run: Run, prompt: str) -> Run:
     request = plan_extension(manager, run, {"prompt": prompt}, model=VACE)
     parent = {"run_id": run.id, "output": 0, "frame": -1}
-    return manager.submit(manager.prepare(*request), parent=parent).wait(60)
+    return submit_request(manager, manager.prepare(*request), parent=parent).wait(60)
 
 
 def test_record_tree_and_crate_say_the_whole_line(manager: Manager, capsys: Any) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.cost import count_bytes, count_tasks
-from tests.manager_tools import QUICK, WAN, submit, until
+from tests.manager_tools import QUICK, WAN, submit, submit_request, until
 from wiro_nb.execution.requests import Origin, plan_row
 from wiro_nb.execution.run import Run
 from wiro_nb.execution.state_writer import StateWriter
@@ -200,7 +200,7 @@ def test_a_finished_run_adds_less_than_thirty_kilobytes_to_the_notebook(
     point_at(start_sandbox("--engine", "placeholder", "--speed", "instant"))
     manager = make_manager()
     values = {"prompt": "a lake at dawn, mist over the water", "numFrames": "5"}
-    run = manager.submit(manager.prepare(WAN, values)).wait(60)
+    run = submit_request(manager, manager.prepare(WAN, values)).wait(60)
     assert run.outputs[0].poster_path, "without its poster the figure says nothing"
     output = static_output(run)
     shown = json.dumps({"data": output.data, "metadata": dict(output.metadata)})

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.manager_tools import until
+from tests.manager_tools import submit_request, until
 from wiro_nb.errors import (
     BudgetExceeded,
     ConfirmationNeeded,
@@ -281,7 +281,7 @@ def test_forecasts_hold_what_the_sandbox_bills(manager: Manager, sandbox: Any) -
     for model, values in asked.items():
         prepared = manager.prepare(model, values)
         estimate = manager.prices.estimate(prepared)
-        run = manager.submit(prepared).wait(DEADLINE_S)
+        run = submit_request(manager, prepared).wait(DEADLINE_S)
         assert estimate.known, model
         assert estimate.high_usd is not None, model
         assert run.cost_usd is not None

@@ -97,7 +97,7 @@ def submit_or_reuse(
         exclude=frozenset(returned),
     )
     manager = session.manager()
-    (submission,) = manager.submit_many(batch, max_cost_usd=options.max_cost_usd, out_dir=options.out_dir)
+    (submission,) = manager.submit(batch, max_cost_usd=options.max_cost_usd, out_dir=options.out_dir)
     run = submission.run
     returned.add(run.id)
     session.last_run = run

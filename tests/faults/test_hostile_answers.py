@@ -137,6 +137,7 @@ DETAILS: dict[str, tuple[dict[str, str], str]] = {
     "100,000 levels beside the outputs": ({"more": ENDLESS}, FINE),
     "a number of 5,000 digits": ({"more": "9" * 5000, "elapsedseconds": "9" * 5000}, FINE),
     "5,000 digits in a text": ({"elapsedseconds": '"' + "9" * 5000 + '"'}, FINE),
+    "a size below nothing": ({"outputs": outputs(url='"http://elsewhere/x"', size='"-5"')}, BROKEN),
     "a size of 1e30": ({"outputs": outputs(size='"1e30"')}, FINE),
     "a cost of 1e30": ({"totalcost": '"1e30"'}, FINE),
     "a cost of NaN": ({"totalcost": "NaN"}, FINE),

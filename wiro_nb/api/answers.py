@@ -254,11 +254,11 @@ def read_outputs(value: object) -> tuple[Output, ...]:
 
 
 def _read_output(entry: Mapping[str, Any]) -> Output:
-    url = as_optional_text(entry.get("url"))
+    url, size_bytes = as_optional_text(entry.get("url")), as_whole(entry.get("size"))
     return Output(
         name=as_text(entry.get("name"))[-_LONGEST_NAME:],
         content_type=as_text(entry.get("contenttype"), _LONGEST_WORD).strip(),
-        size_bytes=as_whole(entry.get("size")),
+        size_bytes=size_bytes if size_bytes is not None and size_bytes >= 0 else None,
         url=url if url is not None and len(url) <= _LONGEST_URL else None,
         content=entry.get("content"),
     )

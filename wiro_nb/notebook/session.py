@@ -25,6 +25,7 @@ from wiro_nb.config import ANY_NOTEBOOK, SWEEP_LIMIT_RUNS, SWEEP_LIMIT_USD, ledg
 from wiro_nb.errors import InputError, UnknownRun
 from wiro_nb.execution.settings import Settings
 from wiro_nb.ids import SHORT_LENGTH
+from wiro_nb.json_values import dump_json
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
@@ -129,8 +130,9 @@ def injected_parameters() -> dict[str, Any] | None:
             for statement in statements
             if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name)
         }
-    except (SyntaxError, ValueError):
-        return None  # a cell of the user's own that only begins like an injected one
+        dump_json(given)
+    except (SyntaxError, TypeError, ValueError):
+        return None  # a cell of the user's own that only begins like an injected one, or no record can hold it
     return {name: value for name, value in given.items() if not _SECRET_NAME.search(name)} or None
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from wiro_nb.execution.settings import Settings
-from wiro_nb.notebook.session import Preferences, Session, current_context
+from wiro_nb.notebook import session as session_module
+from wiro_nb.notebook.session import Preferences, Session, current_context, injected_parameters
 from wiro_nb.session.manager import Manager
 
 
@@ -78,3 +79,15 @@ def test_the_manager_gets_every_preference_that_is_one_of_its_settings(process_m
     kernel.preferences = Preferences(**chosen, budget_usd=Decimal(2))  # type: ignore[arg-type]
     assert kernel.manager(choose=False) is process_manager
     assert process_manager.settings == Settings(**chosen, budget_usd=Decimal(2), callbacks_per_s=3.0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("value", "given"),
+    [("[1, None]", {"x": [1, None]}), ("{1, 2}", None), ("1e999", None), ("b'x'", None), ("f()", None)],
+)
+def test_only_parameters_that_a_record_can_hold_are_recorded(
+    monkeypatch: pytest.MonkeyPatch, value: str, given: dict[str, Any] | None
+) -> None:
+    shell = SimpleNamespace(user_ns={"In": ["", f"# Parameters\nx = {value}\n", "x"]})
+    monkeypatch.setattr(session_module, "current_shell", lambda: shell)
+    assert injected_parameters() == given

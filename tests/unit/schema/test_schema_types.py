@@ -110,6 +110,8 @@ def test_values_travel_as_their_types(name: str, given: object, wanted: object) 
         ("extra", {"a": "\ud800"}, "not JSON"),
         ("extra", "[" * 61 + "]" * 61, "deeper than 60 levels"),
         ("extra", json.loads('{"a":' * 61 + "1" + "}" * 61), "deeper than 60 levels"),
+        ("extra", "[1e999]", "not JSON"),
+        ("extra", {"\ud800": 1}, "not JSON"),
         ("extra", {"k": object()}, "takes a JSON value"),
         ("loop", "maybe", "must be true or false"),
         ("tint", "orange", "must be a colour"),

@@ -63,7 +63,9 @@ def test_a_sweep_that_nobody_watches_names_every_file_that_is_not_there(
 @pytest.mark.parametrize(
     ("name", "reason"), [("print", "Python's own print"), ("_", "IPython"), ("Out", "IPython")]
 )
-def test_a_variable_never_hides_a_name_in_use(shell: SimpleNamespace, name: str, reason: str) -> None:
+def test_a_variable_never_hides_a_name_in_use(
+    shell: SimpleNamespace, process_manager: Manager, name: str, reason: str
+) -> None:
     shell.user_ns_hidden["Out"] = {}
     with pytest.raises(UsageError, match=reason):
         handlers.call_cell(f"pruna/vace --as {name}", "a cat")

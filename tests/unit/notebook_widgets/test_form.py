@@ -16,7 +16,7 @@ from wiro_nb.notebook.form.controller import NotebookForm, without_required
 from wiro_nb.notebook.form.form import ModelForm
 from wiro_nb.notebook.form.layout import given_values
 from wiro_nb.notebook.magic.parser import parse_line
-from wiro_nb.notebook.session import ExecutionContext
+from wiro_nb.notebook.session import current_context
 from wiro_nb.notebook.widgets.card import RunCard
 from wiro_nb.notebook.widgets.fields import SeedField
 from wiro_nb.schema import bundled_models, find_bundled
@@ -206,9 +206,10 @@ def test_a_reached_budget_refuses_the_run_until_it_is_raised(
     schema = find_bundled(WAN)
     assert schema is not None
     point_at(sandbox)
-    done(process_manager.ledger, "1.98", service="cloud", notebook=None)
+    context = current_context()
+    done(process_manager.ledger, "1.98", service="cloud", notebook=context.notebook)
     set_budget("1.98")
-    form = NotebookForm(schema, ExecutionContext("plain"), {"prompt": "fog"})
+    form = NotebookForm(schema, context, {"prompt": "fog"})
     with pytest.raises(BudgetExceeded, match=r"spent \$1\.98"):
         form.run()
     assert "%wiro budget" in form.budget["hint"]

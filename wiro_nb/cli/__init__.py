@@ -86,9 +86,7 @@ def parse_words(words: Sequence[str]) -> argparse.Namespace:
         parser.exit(2, "\nA command is missing. The first one to try: wiro-nb demo\n")
     if words[0] not in SHELL_COMMANDS and not words[0].startswith("-"):
         if (magic := find_command(words[0])) is not None:
-            raise InputError(
-                f"{words[0]} is a command of notebooks; wiro-nb has none of that name", hint=magic.title
-            )
+            raise InputError(f"there is no command {words[0]} in a shell", hint=magic.title)
         from difflib import get_close_matches
 
         near = get_close_matches(words[0], SHELL_COMMANDS, 1)

@@ -138,11 +138,11 @@ def _execution(metadata: Mapping[str, Any]) -> tuple[datetime, datetime] | None:
     for runner, first, last in _TIMES:
         try:
             return _moment(metadata[runner][first]), _moment(metadata[runner][last])
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             continue
     return None
 
 
 def _moment(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)

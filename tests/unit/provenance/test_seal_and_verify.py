@@ -141,6 +141,16 @@ def test_a_notebook_saved_while_the_ledger_is_read_is_left_alone(tmp_path: Path)
     assert "wiro" not in json.loads(path.read_text("utf-8"))["metadata"]
 
 
+def test_a_time_before_the_calendar_is_no_time_of_an_execution(tmp_path: Path) -> None:
+    path = make_notebook(tmp_path / "a.ipynb", make_record())
+    notebook = nbformat.read(path, as_version=4)
+    times = {"start_time": "0001-01-01T00:00:00+14:00", "end_time": "9999-12-31T23:59:59-14:00"}
+    notebook.cells[0].metadata["papermill"] = times
+    nbformat.write(notebook, path)
+    nobody: Any = SimpleNamespace(ledger=None)
+    assert seal_notebook(path, nobody).changed
+
+
 def test_a_whole_run_folder_is_found_true(tmp_path: Path) -> None:
     _, record = make_run_folder(tmp_path / "wiro_outputs" / "x")
     findings = verify_paths([tmp_path], read_ledger=lambda run_id: record)

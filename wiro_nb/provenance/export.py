@@ -202,7 +202,7 @@ class _Crate:
     def _add_lineage(self, record: Mapping[str, Any], results: Sequence[str]) -> None:
         """Says which run each output is based on; ancestors that are not in the crate are named."""
         later, parent = list(results), record.get("parent")
-        while isinstance(parent, Mapping) and parent:
+        while isinstance(parent, Mapping) and parent.get("run_id"):
             run_id = str(parent["run_id"])
             known = self._made.get(run_id)
             named = f"#run-{quote(run_id, safe='')}"
@@ -339,7 +339,7 @@ def write_csv(records: Sequence[Mapping[str, Any]]) -> str:
             "seed": (record["seed"] or {}).get("value"),
             "estimated_usd": record["price"]["estimated_usd"],
             "cost_usd": record["price"]["cost_usd"],
-            "outputs": " ".join(output["path"] or output["name"] for output in outputs),
+            "outputs": " ".join(output.get("path") or output["name"] for output in outputs),
             "sha256": " ".join(output.get("sha256") or "" for output in outputs).strip(),
         }
         rows.append(row | {f"setting.{name}": record["parameters"].get(name) for name in settings})

@@ -94,11 +94,10 @@ def _flatten(value: object, path: tuple[str, ...]) -> Iterator[tuple[str, str]]:
 
 def source_type(record: Mapping[str, Any]) -> str:
     """Returns the IPTC term for a recorded run; placeholders, of which no model is recorded, a program draws."""
-    parts = [part["record"] for part in (record.get("film") or {}).get("parts", ()) if part.get("record")]
-    if parts:
-        kinds = {source_type(part) for part in parts}
+    parts = (as_mapping(part).get("record") for part in as_list(as_mapping(record.get("film")).get("parts")))
+    if kinds := {source_type(part) for part in map(as_mapping, parts) if part}:
         return kinds.pop() if len(kinds) == 1 else COMPOSITE
-    is_here = record["service"]["name"] == "sandbox" or bool(record.get("made_by"))
+    is_here = as_mapping(record.get("service")).get("name") == "sandbox" or bool(record.get("made_by"))
     return ALGORITHMIC if is_here and not made_by_summary(record) else TRAINED
 
 

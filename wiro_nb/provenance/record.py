@@ -134,13 +134,8 @@ def normalise(value: Any) -> Any:
     raise TypeError(f"a record cannot hold {type(value).__name__}")
 
 
-def hash_record(record: Mapping[str, Any]) -> str:
-    """Returns the SHA-256 (hex) over the canonical form of everything but the hash itself."""
-    return str(add_hash(record)[HASH_FIELD])
-
-
 def add_hash(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the record in normal form with its hash."""
+    """Returns the record in normal form with its hash: SHA-256 (hex) over everything else."""
     content = normalise({key: value for key, value in record.items() if key != HASH_FIELD})
     return {**content, HASH_FIELD: hash_json(content)}
 
@@ -199,7 +194,7 @@ def own_version() -> str:
 
 
 def check_record(record: Any, *, source: str = "record", ignore_hash: bool = False) -> dict[str, Any]:
-    """Validates a record and returns it.
+    """Validates a record and returns it in normal form, whose text UTF-8 can hold.
 
     Args:
         record: Parsed JSON. Fields of later versions are kept and ignored.
@@ -219,22 +214,24 @@ def check_record(record: Any, *, source: str = "record", ignore_hash: bool = Fal
             reason="format",
         )
     try:
-        own_hash = hash_record(record)
+        checked = add_hash(record)
     except (ValueError, TypeError, RecursionError):  # NaN, infinity, or nested too deeply
         if ignore_hash:
             reason = "NaN, infinity, too many levels"
             raise BadRecord(f"{source} holds values that no record can hold ({reason})") from None
-        own_hash = ""
-    if not ignore_hash and record.get(HASH_FIELD) != own_hash:
+        checked = {HASH_FIELD: ""}
+    stated = record.get(HASH_FIELD)
+    if not ignore_hash and stated != checked[HASH_FIELD]:
         raise BadRecord(
             f"{source} holds a record that was changed after it was written",
             details=["its content does not match its record_sha256"],
             hint="record and rerun read it all the same with --force",
             reason="altered",
         )
-    if problems := validate_record(record):
+    checked[HASH_FIELD] = stated
+    if problems := validate_record(checked):
         raise BadRecord(f"{source} holds a record that does not fit its format", details=problems[:5])
-    return record
+    return checked
 
 
 # Files ---------------------------------------------------------------------------------------

@@ -140,6 +140,15 @@ def test_a_folder_in_use_and_nothing_to_export_are_refused(tmp_path: Path) -> No
         export_crate([], tmp_path / "new", title="x")
 
 
+def test_a_strangers_lineage_may_break_off_anywhere(tmp_path: Path) -> None:
+    record = make_record(parent={"run_id": "01JD7Z5Q4M8K3T9V2W6X0Y1ZZZ", "parent": {"output": 0}})
+    assert export_crate([CrateRun(record)], tmp_path / "crate", title="x").path.is_file()
+
+
+def test_an_output_without_a_path_is_named_in_the_table() -> None:
+    assert ",there.mp4," in write_csv([make_record(outputs=[{"name": "there.mp4", "content_type": "video/mp4"}])])
+
+
 def test_a_strangers_record_packs_no_file_but_the_one_whose_hash_it_names(tmp_path: Path) -> None:
     secret, clip = tmp_path / ".env", make_clip(tmp_path / "0.mp4")
     secret.write_text("WIRO_API_KEY=abc")

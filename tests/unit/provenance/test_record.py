@@ -109,6 +109,12 @@ def test_fields_of_later_versions_are_kept() -> None:
     assert records.check_record(record)["mood"] == {"colour": "blue"}
 
 
+def test_half_of_a_surrogate_pair_in_a_strangers_record_stops_nothing() -> None:
+    record = make_record()
+    record["parameters"]["prompt"] = "a fox \ud83d"
+    assert records.check_record(record, ignore_hash=True)["parameters"]["prompt"] == "a fox ?"
+
+
 def test_a_later_format_is_refused_with_the_command_to_upgrade() -> None:
     with pytest.raises(BadRecord) as caught:
         records.check_record(records.add_hash({**make_record(), "format": 9}))

@@ -97,3 +97,8 @@ def test_a_film_is_what_its_parts_are() -> None:
     real, placeholder = make_record(service=CLOUD), make_record(service=SANDBOX)
     for parts, kind in (([real, real], TRAINED), ([real, placeholder], COMPOSITE)):
         assert source_type({**real, "film": {"parts": [{"record": part} for part in parts]}}) == kind
+
+
+@pytest.mark.parametrize("film", [{"parts": [{"record": {"film": 3}}]}, {"parts": [None, {"record": [1]}]}, "x"])
+def test_a_strangers_film_may_have_parts_of_any_shape(film: Any) -> None:
+    assert source_type({**make_record(service=CLOUD), "film": film}) == TRAINED

@@ -42,6 +42,10 @@ class BudgetState:
         """What further runs may cost; None without a budget, below 0 when it is exceeded."""
         return None if self.limit_usd is None else self.limit_usd - self.spent_usd - self.reserved_usd
 
+    def how_to_raise(self, usd: str = "USD") -> str:
+        """Returns what to type for a higher limit."""
+        return f"%config WiroMagics.budget_usd = '{usd}'" if self.is_setting else f"%wiro budget {usd}"
+
     def check(self, what: str, cost_usd: Decimal, estimate: str, *, is_whole: bool = True) -> None:
         """Refuses runs that together would exceed the budget.
 
@@ -65,7 +69,7 @@ class BudgetState:
         raise BudgetExceeded(
             f"{what} would go over the budget of {format_rounded_up(limit)}{by}.",
             details=[f"Spent so far: {format_rounded_up(self.spent_usd)}{in_flight}; {what.lower()}: {estimate}."],
-            hint=f"%config WiroMagics.budget_usd = '{needed}'" if self.is_setting else f"%wiro budget {needed}",
+            hint=self.how_to_raise(needed),
             budget_usd=money_text(limit),
             spent_usd=money_text(used),
             estimated_usd=money_text(cost_usd) if is_whole else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from wiro_nb.notebook.form.controller import NotebookForm, without_required
 from wiro_nb.notebook.form.form import ModelForm
 from wiro_nb.notebook.form.layout import given_values
 from wiro_nb.notebook.magic.parser import parse_line
-from wiro_nb.notebook.session import current_context
+from wiro_nb.notebook.session import Preferences, current_context, session
 from wiro_nb.notebook.widgets.card import RunCard
 from wiro_nb.notebook.widgets.fields import SeedField
 from wiro_nb.schema import bundled_models, find_bundled
@@ -201,7 +202,7 @@ def test_an_unexpected_error_is_said_too(messages: list[Any], caplog: pytest.Log
 
 
 def test_a_reached_budget_refuses_the_run_until_it_is_raised(
-    sandbox: Any, point_at: Any, process_manager: Manager
+    sandbox: Any, point_at: Any, process_manager: Manager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     schema = find_bundled(WAN)
     assert schema is not None
@@ -213,6 +214,13 @@ def test_a_reached_budget_refuses_the_run_until_it_is_raised(
     with pytest.raises(BudgetExceeded, match=r"spent \$1\.98"):
         form.run()
     assert "%wiro budget" in form.budget["hint"]
+    set_budget(None)
+    with monkeypatch.context() as preferences:
+        preferences.setattr(session, "preferences", Preferences(budget_usd=Decimal("1.5")))
+        with pytest.raises(BudgetExceeded) as refused:
+            form.run()
+    assert refused.value.hint == "%config WiroMagics.budget_usd = 'USD'"
+    assert refused.value.hint in form.budget["hint"]
     assert len(process_manager.ledger.list()) == 1
     set_budget(5)
     assert not form.budget["reached"], "the open form offers Run again"

@@ -12,6 +12,7 @@ from wiro_nb.execution.requests import resolve_inputs
 from wiro_nb.execution.run import Run
 from wiro_nb.files import INPUTS_FOLDER
 from wiro_nb.formatting import format_budget, format_estimate, format_usd, shorten
+from wiro_nb.ledger.budget import BudgetState
 from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.display import show_messages
 from wiro_nb.notebook.form.form import ModelForm
@@ -154,9 +155,9 @@ class NotebookForm(ModelForm):
         Raises:
             BudgetExceeded: The notebook's budget is reached; nothing was sent.
         """
-        self._show_budget()
+        state = self._show_budget()
         if self.budget.get("reached"):
-            raise BudgetExceeded(f"The budget is reached: {self.budget['text']}.", hint="%wiro budget USD")
+            raise BudgetExceeded(f"The budget is reached: {format_budget(state)}.", hint=state.how_to_raise())
         manager, given = session.manager(), given_values(self._schema, values)
         prepared = manager.prepare(self._schema.slug, given)
         options = SubmitOptions("form", fresh)
@@ -216,7 +217,7 @@ class NotebookForm(ModelForm):
             self._show_budget()
             self._results.refresh()
 
-    def _show_budget(self) -> None:
+    def _show_budget(self) -> BudgetState:
         manager = session.manager()
         state = manager.budget(self._context.notebook)
         limit, spent = state.limit_usd, state.spent_usd
@@ -227,9 +228,10 @@ class NotebookForm(ModelForm):
                 "text": format_budget(state) + (", simulated" if manager.choice.is_free else ""),
                 "share": min(1.0, max(0.0, float(spent / limit))) if limit else 1.0,
                 "reached": spent >= limit,
-                "hint": f"The budget of {format_usd(limit)} is reached. Raise it: %wiro budget USD",
+                "hint": f"The budget of {format_usd(limit)} is reached. Raise it: {state.how_to_raise()}",
             }
         )
+        return state
 
 
 def form_of_run(run: Run, context: ExecutionContext, results: RunView | None) -> NotebookForm:

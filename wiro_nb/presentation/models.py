@@ -31,6 +31,7 @@ from wiro_nb.presentation.output import (
     row_table,
     text_table,
 )
+from wiro_nb.redaction import redact_value
 from wiro_nb.schema import encode
 from wiro_nb.schema.types import ModelSchema, Parameter
 
@@ -54,16 +55,19 @@ _TASK = re.compile(r"-to-|video|image|audio|music|voice|speech|lip|upscal|camera
 
 
 def describe_request(prepared: Prepared) -> dict[str, Any]:
-    """Returns the request that a run would send, as plain JSON data; files by name, size and hash."""
+    """Returns the request that a run would send, as plain JSON data; files by name, size and hash.
+
+    Secrets are masked, queries of presigned addresses too: it is shown in notebooks.
+    """
     body = encode(prepared)
     request: dict[str, Any] = {"endpoint": f"POST /Run/{prepared.schema.run_path}", "notes": list(prepared.notes)}
     if body.json is not None:
-        return {**request, "content_type": "application/json", "body": body.json}
+        return {**request, "content_type": "application/json", "body": redact_value(body.json)}
     files = [
         {"field": name, "name": item.name, "size_bytes": item.size_bytes, "sha256": item.sha256}
         for name, item in body.parts
     ]
-    fields = [{"field": name, "value": value} for name, value in body.fields]
+    fields = [{"field": name, "value": redact_value(value)} for name, value in body.fields]
     return {**request, "content_type": "multipart/form-data", "fields": fields, "files": files}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.manager_tools import WAN
+from tests.manager_tools import VACE, WAN
 from tests.unit.cli.commands import Command
 from wiro_nb.cli import build_parser
 from wiro_nb.formatting import STATE_FILTERS
@@ -26,6 +26,15 @@ def test_a_folder_that_is_a_file_is_refused_with_the_shells_option(command: Comm
     assert code == 2
     assert "taken is a file" in err
     assert "--out DIR" in err
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]], ids=["text", "json"])
+def test_the_preview_of_a_request_shows_no_query_of_a_presigned_address(command: Command, form: list[str]) -> None:
+    signed = "https://files.example/a.png?X-Amz-Signature=0123456789abcdef"
+    code, out, err = command("run", VACE, "prompt=a cat", "--file", f"inputImage={signed}", "--dry-run", *form)
+    assert code == 0
+    assert "https://files.example/a.png" in out
+    assert "0123456789abcdef" not in out + err
 
 
 def test_filters_that_fit_nothing_are_told_from_an_empty_ledger(command: Command) -> None:

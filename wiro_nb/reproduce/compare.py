@@ -153,11 +153,11 @@ def find_side(manager: Manager, source: str | Path | Run, *, notebook: str | Non
     return Side(path.name, {**found.record, "outputs": own}, (path,), run)
 
 
-def parent_side(manager: Manager, side: Side) -> Side:
+def parent_side(manager: Manager, side: Side, *, notebook: str | None = None) -> Side:
     """Returns the run that a run was made again from, or continues.
 
     Raises:
-        InputError: It has no parent. UnknownRun: this machine does not have the parent.
+        InputError: It has no parent. UnknownRun: neither this machine nor the notebook has the parent.
     """
     parent = side.record.get("parent") if side.record is not None else None
     if not parent:
@@ -165,7 +165,7 @@ def parent_side(manager: Manager, side: Side) -> Side:
             f"{side.label} was not made from another run: name two to compare",
             hint=f"%wiro compare {side.label} RUN",
         )
-    return find_side(manager, str(parent["run_id"]))
+    return find_side(manager, str(parent["run_id"]), notebook=notebook)
 
 
 def compare_sources(
@@ -179,7 +179,7 @@ def compare_sources(
     """
     first, *others = [find_side(manager, source, notebook=notebook) for source in sources]
     if not others:
-        first, others = parent_side(manager, first), [first]
+        first, others = parent_side(manager, first, notebook=notebook), [first]
     return [compare_sides(first, other) for other in others]
 
 

@@ -68,8 +68,10 @@ def _close_manager() -> None:
     """Ends the I/O thread; runs in flight stay in the ledger."""
     session = sys.modules.get("wiro_nb.session")
     if session is not None and session.has_manager():
+        from wiro_nb.cli.output import as_shell, say
+
         for notice in session.get_manager().take_notices():
-            print(notice, file=sys.stderr)
+            say(as_shell(notice))
         session.close_manager()
 
 

@@ -10,6 +10,7 @@ import pytest
 from tests.manager_tools import VACE, WAN
 from tests.unit.cli.commands import Command
 from wiro_nb.cli import build_parser
+from wiro_nb.config import ledger_path
 from wiro_nb.formatting import STATE_FILTERS
 
 
@@ -49,6 +50,14 @@ def test_filters_that_fit_nothing_are_told_from_an_empty_ledger(command: Command
         with pytest.raises(SystemExit) as refused:
             command("runs", *words)
         assert refused.value.code == 2
+
+
+def test_a_damaged_ledger_is_told_with_the_shells_command(command: Command) -> None:
+    ledger_path().write_bytes(b"no database " * 500)
+    code, _, err = command("runs")
+    assert code == 0
+    assert "The ledger was damaged." in err
+    assert "wiro-nb attach TASK brings them back" in " ".join(err.split())
 
 
 def test_no_model_found_names_the_way_back(command: Command) -> None:

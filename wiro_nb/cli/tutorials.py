@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from wiro_nb.cli.output import Exit, say
 from wiro_nb.config import ledger_path
-from wiro_nb.errors import ConfigError, MissingExtra
+from wiro_nb.errors import ConfigError, InputError, MissingExtra
 from wiro_nb.formatting import format_status
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.state import Snapshot
@@ -130,6 +130,9 @@ def _make_folder(asked: str | None) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{folder} cannot be written: {error.strerror}", hint="wiro-nb demo --out DIR") from None
+    results = [folder / QUICKSTART, (folder / QUICKSTART).with_suffix(".html")]
+    if kept := [path for path in results if path.exists()]:  # maybe a tutorial that the user has edited
+        raise InputError(f"{kept[0]} exists: it is kept", hint="wiro-nb demo --out NEW_DIR")
     return folder
 
 

@@ -1,4 +1,4 @@
-"""`wiro-nb demo` succeeds only when its clips can be shown."""
+"""`wiro-nb demo` succeeds only when its clips can be shown, and replaces no notebook."""
 
 from __future__ import annotations
 
@@ -26,3 +26,14 @@ def test_the_demo_fails_when_a_clip_has_no_poster(
     out, err = capsys.readouterr()
     assert (code, "clip " in out) == ((0, True) if has_poster else (1, False))
     assert ("made no poster of fox.mp4" in err) is not has_poster
+
+
+def test_the_demo_keeps_a_notebook_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(demo_module, "execute_notebook", lambda source, target: target.write_text("the demo's"))
+    mine = tmp_path / demo_module.QUICKSTART
+    mine.write_text("my own changes")
+    assert main(["demo", "--out", str(tmp_path)]) == 2
+    assert "it is kept" in capsys.readouterr().err
+    assert mine.read_text() == "my own changes"

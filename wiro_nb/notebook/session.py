@@ -321,13 +321,21 @@ session = Session()
 
 
 def held_run(name: str) -> Run | None:
-    """Returns the run that "last" or a variable of this kernel means, or None."""
+    """Returns the run that "last" or a variable of this kernel means, or None.
+
+    In a kernel that has started none, "last" is the latest run of the notebook.
+    """
     from wiro_nb.execution.run import Run
 
     if name in ("last", "_") and session.last_run is not None:
         return session.last_run
     held = getattr(current_shell(), "user_ns", {}).get(name)
-    return held if isinstance(held, Run) else None
+    if isinstance(held, Run):
+        return held
+    notebook = current_context().notebook
+    if name != "last" or notebook is None:
+        return None
+    return next(iter(session.manager(choose=False).runs(notebook, limit=1)), None)
 
 
 def find_run(query: str | Run, *, ends_it: bool = False) -> Run:

@@ -66,9 +66,8 @@ def find_sources(
             raise
         # A notebook that comes from another machine holds the records of its runs.
         with contextlib.suppress(UnknownRun, BadRecord):
-            return [
-                replace(item, name=text) for item in find_records(f"{notebook}#{text}", ignore_hash=ignore_hash)
-            ]
+            found = find_records(f"{notebook}#{text}", ignore_hash=ignore_hash)
+            return [replace(item, name=item.short_id) for item in found]
         raise
     return [Source(record_of(row), row.short_id, "ledger")]
 

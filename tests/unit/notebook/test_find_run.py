@@ -50,3 +50,11 @@ def test_a_variable_that_holds_a_run_names_it(process_manager: Manager, shell: S
     shell.user_ns |= {"boat": held, "wnt": 3}
     assert find_run("boat", ends_it=True) is held
     assert find_run("wnt") is run
+
+
+def test_last_is_the_latest_run_of_the_notebook_in_a_kernel_that_started_none(process_manager: Manager) -> None:
+    run_of(process_manager, OTHER)
+    with pytest.raises(UnknownRun):
+        find_run("last")
+    latest = insert(process_manager.ledger, plan(run_id="01M7YPHYZZBRH1WDB364PR7WNV", notebook=HERE))
+    assert find_run("last").id == latest.run_id

@@ -1,5 +1,7 @@
 """Joins clips into one MP4: copies their streams where they agree, else encodes everything again. Needs PyAV.
 
+`create_mp4` and `add_h264` write the sandbox's clips too.
+
 Where a clip continues from the previous one, the same frame occurs twice. The last one of the clip before
 is left out. A copied stream can lose its last frame only where that is also the last one in decoding order: then
 no other frame refers to it.

@@ -16,13 +16,11 @@ class Settings:
         out_dir: Folder of the clips, relative to the notebook's folder, or absolute.
         embed_record: True writes the record into the finished clip.
         max_download_bytes: Files larger than this are not fetched (default 2 GB).
-        max_cost_usd: Upper bound for one run whose price is known, or None.
         budget_usd: What any one notebook may spend, or None; a notebook's own lower budget holds.
         poll_s: Seconds between polls while the socket is down; the last one repeats.
         safety_poll_s: Seconds between polls of silent runs while the socket is up.
         catch_up_s: Seconds of silence after registering before a run's state is read.
         connect_patience_s: How long a run waits for a service that never answered in this process.
-        outage_patience_s: How long a planned run waits for a service that did answer before.
         unknown_patience_s: How long a service that knows nothing of a paid task is asked again (not a free one).
         uncertain_checks_s: Seconds before each search for a task whose answer was lost.
         slot_retry_s: Seconds between tries while all slots are taken and no run of this process ends.
@@ -41,13 +39,11 @@ class Settings:
     out_dir: str = OUTPUTS_FOLDER
     embed_record: bool = True
     max_download_bytes: int = 2_000_000_000
-    max_cost_usd: Decimal | None = None
     budget_usd: Decimal | None = None
     poll_s: tuple[float, ...] = (2.0, 5.0, 10.0)
     safety_poll_s: float = 30.0
     catch_up_s: float = 1.0
     connect_patience_s: float = 60.0
-    outage_patience_s: float = 3600.0
     unknown_patience_s: float = 60.0
     uncertain_checks_s: tuple[float, ...] = (0.2, 1.0, 3.0, 8.0)
     slot_retry_s: tuple[float, ...] = (2.0, 5.0, 10.0)

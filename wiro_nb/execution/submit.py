@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 
 _SEND_WITHIN = timedelta(seconds=10)
 _WRITE_TRIES = 5
+_OUTAGE_PATIENCE_S = 3600.0
+"""How long a planned run waits for a service that did answer before."""
 
 
 class _Outcome(enum.Enum):
@@ -333,7 +335,7 @@ class Submitter:
     async def _may_retry(self, run: Run, waited_s: float, pause_s: float) -> bool:
         """Says that the run is tried again; fails it and returns False when it has waited too long already."""
         settings, service = self._writer.settings, run.snapshot.service
-        patience_s = settings.outage_patience_s if self._connection.reached else settings.connect_patience_s
+        patience_s = _OUTAGE_PATIENCE_S if self._connection.reached else settings.connect_patience_s
         if waited_s + pause_s > patience_s:
             error = ConnectFailed(
                 f"{service} could not be reached for {waited_s:.0f} s",

@@ -134,18 +134,17 @@ class Manager:
             out_dir: Folder for the clips, in place of the one beside the notebook.
 
         Raises:
-            BudgetExceeded: One may cost more than `max_cost_usd` or the setting, or all more than the budget has.
+            BudgetExceeded: One may cost more than `max_cost_usd`, or all more than the budget has.
             InvalidFile, ConfigError: Input files cannot be stored, or clips cannot be saved.
             MissingCredentials, LedgerError: Nothing was written and nothing is sent.
         """
         settings, worker = self.settings, self._get_worker()
-        limits = [limit for limit in (max_cost_usd, settings.max_cost_usd) if limit is not None]
 
         def price(requests: Sequence[Prepared]) -> list[Decimal | None]:
             # The service is asked only where a limit depends on it.
             own_usd = self.ledger.get_budget(batch.origin.notebook)
-            ask = bool(limits) or settings.budget_usd is not None or own_usd is not None
-            return self.prices.check(requests, limits, ask=ask)
+            ask = any(limit is not None for limit in (max_cost_usd, settings.budget_usd, own_usd))
+            return self.prices.check(requests, max_cost_usd, ask=ask)
 
         out_dir = out_dir or settings.out_dir
         planned = plan_missing(

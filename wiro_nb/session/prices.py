@@ -81,19 +81,18 @@ class Prices:
         ask_once = partial(self.detail, ask_again=False)
         return self._forecast(requests, ask_once if ask else self._services.catalogue().cached_detail)
 
-    def check(self, requests: Sequence[Prepared], limits: Sequence[Decimal], *, ask: bool) -> list[Decimal | None]:
+    def check(self, requests: Sequence[Prepared], limit: Decimal | None, *, ask: bool) -> list[Decimal | None]:
         """Returns the most that each request is expected to cost, in USD, or None when it is unknown.
 
         Args:
             requests: Of any models.
-            limits: The most one of them may cost, in USD.
+            limit: The most one of them may cost, in USD, or None.
             ask: As in `forecast`.
 
         Raises:
-            BudgetExceeded: The forecast of one is above a limit, or is unknown.
+            BudgetExceeded: The forecast of one is above the limit, or is unknown.
         """
         costs = [estimate.most_usd for estimate in self.forecast(requests, ask=ask)]
-        limit = min(limits, default=None)
         for cost in costs:
             if limit is not None and (cost is None or cost > limit):
                 price = "unknown" if cost is None else f"about {format_rounded_up(cost)}"

@@ -161,7 +161,7 @@ def next_steps(*steps: tuple[str, str]) -> Block:
 
 def message(text: str) -> Output:
     """Returns one line of text as an output."""
-    return compose(Block(escape(text), (f"wiro: {text}",)))
+    return compose(Block(escape(f"{text[:1].upper()}{text[1:]}"), (f"wiro: {text}",)))
 
 
 # Errors --------------------------------------------------------------------------------------

@@ -52,7 +52,8 @@ def _settings(comparison: Comparison, settings: Mapping[str, tuple[Any, ...]]) -
     rows: list[list[Child]] = [[code(name), *map(_cell, values)] for name, values in settings.items()]
     shown = table(("setting", comparison.left.label, comparison.right.label), rows) if rows else ""
     lines = (f"  {name}: {'  |  '.join(map(setting_text, values))}" for name, values in settings.items())
-    return Block(join(line(text, style="margin:8px 0 0 0"), shown), (f"  {text}", *lines))
+    head = line(f"{text[0].upper()}{text[1:]}", style="margin:8px 0 0 0")
+    return Block(join(head, shown), (f"  {text}", *lines))
 
 
 def differ_title(count: int) -> str:

@@ -23,7 +23,7 @@ from wiro_nb.presentation.account import AccountStatus, Budget
 from wiro_nb.presentation.command_table import CELL, COMMANDS
 from wiro_nb.presentation.html import escape
 from wiro_nb.presentation.models import ModelInfo, models_output, option_labels
-from wiro_nb.presentation.output import error_output
+from wiro_nb.presentation.output import error_output, message
 from wiro_nb.presentation.reproduction import comparison_output
 from wiro_nb.presentation.run import run_output
 from wiro_nb.presentation.run_list import key_settings, runs_output
@@ -318,6 +318,12 @@ def test_bars_of_psnr_are_shown_where_frames_differ_by_more_than_noise() -> None
 
     assert "PSNR by frame, 20.0 to 30.0 dB: ▁▅█" in page(20.0, 25.0, 30.0)
     assert "PSNR by frame" not in page(20.0, 20.1, 20.2)
+
+
+def test_a_line_begins_with_a_capital_where_no_name_of_the_program_leads_it() -> None:
+    output = message("spent $0.31 of $2.00")
+    assert output.text == "wiro: spent $0.31 of $2.00"
+    assert "Spent " in output.html
 
 
 def test_a_rule_is_a_sentence_behind_the_help_and_what_is_required_is_said() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import getpass
-import json
 import shutil
 import sys
 import threading
@@ -21,6 +20,7 @@ from wiro_nb.cli.runs import read_values
 from wiro_nb.errors import ConfirmationNeeded, ConnectFailed, InputError, UnknownModel, UnreadableSchema
 from wiro_nb.files import is_there
 from wiro_nb.formatting import format_size, format_time_left
+from wiro_nb.json_values import load_json
 from wiro_nb.local_models import LocalModel, Repository, weights
 from wiro_nb.local_models.doctor import check_machine, check_models, probe_machine
 from wiro_nb.local_models.weights import Download, locate, missing
@@ -72,10 +72,9 @@ def _read_schema(arguments: argparse.Namespace) -> ModelSchema:
     text = content.decode("utf-8", "replace")
     if not text.lstrip().startswith("{"):
         return read_page(text, source_name=name)
-    try:
-        answer = json.loads(text)
-    except ValueError:
-        raise UnreadableSchema(f"{name} is not whole JSON", source=name) from None
+    answer = load_json(text)
+    if not isinstance(answer, dict):
+        raise UnreadableSchema(f"{name} is not whole JSON", source=name)
     return read_detail(answer, source_name=name)
 
 

@@ -168,6 +168,19 @@ def test_bad_input_ends_with_2_and_says_what_to_do(command: Command, clip: Path,
     assert "--to DIR" in err
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [('{"a":' * 100_000, "not whole JSON"), ("{half", "not whole JSON"), ("{}", "has no model"), ("", "is empty")],
+    ids=["deep", "cut", "without a model", "empty"],
+)
+def test_what_is_no_model_is_refused_in_a_sentence(
+    command: Command, own_folders: Path, text: str, says: str
+) -> None:
+    (own_folders / "model.json").write_text(text)
+    code, out, err = command("schema", own_folders / "model.json")
+    assert (code, out, says in err, "next: " in err) == (2, "", True, True)
+
+
 def test_verify_says_by_its_exit_code_whether_all_is_whole(
     command: Command, record: dict[str, Any], clip: Path, own_folders: Path, sandbox: Any
 ) -> None:

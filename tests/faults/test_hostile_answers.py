@@ -220,6 +220,21 @@ def test_a_detail_of_another_task_is_not_ours_and_strands_nothing(
     assert run.record is not None
 
 
+def test_a_file_that_comes_late_replaces_none_that_is_here(manager: Manager, hostile: HostileService) -> None:
+    def two(url: str) -> str:
+        return outputs().replace("{origin}", hostile.origin)[:-1] + ", " + outputs(url=url, name='"more.txt"')[1:]
+
+    hostile.detail = {"outputs": two('"http://elsewhere/more.txt"')}
+    run = submit(manager, "one of two").wait(15)
+    assert [bool(output.problem) for output in run.outputs] == [False, True]
+    assert run.path is not None
+    run.path.write_text("changed by the user")
+    hostile.detail = {"outputs": two(f'"{hostile.origin}/more.txt"')}
+    assert [path.name for path in run.wait(15).paths] == ["words.txt", "more.txt"]
+    assert run.path.read_text() == "changed by the user"
+    assert hostile.files_read == ["/words.txt", "/more.txt"]
+
+
 def test_the_poster_of_an_output_never_takes_the_place_of_another_output() -> None:
     names = choose_names([Output("a.mp4", "video/mp4"), Output("a.Poster.JPG", "image/jpeg")])
     assert not any(name.lower().endswith(".poster.jpg") for name in names)

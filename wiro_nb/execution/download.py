@@ -12,7 +12,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, repeat
@@ -85,9 +85,9 @@ class Downloader:
         *,
         read_again: Callable[[], Awaitable[Task]],
         on_retry: Callable[[str], object] = _log.info,
-        is_late: bool = False,
+        here: Mapping[str, RunOutput] | None = None,
     ) -> tuple[RunOutput, ...]:
-        """Downloads all outputs of a task.
+        """Downloads the outputs of a task.
 
         Args:
             client: Of the service that made them.
@@ -95,14 +95,17 @@ class Downloader:
             folder: Where they are saved; made when needed.
             read_again: Reads Detail, for a fresh URL when one has expired.
             on_retry: Called with the reason of a failed attempt and the time of the next one.
-            is_late: True long after the end: what the host does not have now will not come any more.
+            here: Given long after the end, when what the host does not have will not come any more: the outputs
+                that are here already, by file name. They are not downloaded.
 
         Returns:
             One entry an output, in their order. `sha256` and `size_bytes` are of the bytes as sent. What could
             not be fetched has its `problem` and no hash; nothing is raised for it.
         """
         settings = self._settings()
-        gone_patience_s = 0.0 if is_late else min(settings.unknown_patience_s, settings.download_patience_s)
+        gone_patience_s = (
+            0.0 if here is not None else min(settings.unknown_patience_s, settings.download_patience_s)
+        )
 
         async def fresh_url(index: int) -> str | None:
             try:
@@ -115,10 +118,12 @@ class Downloader:
             _File(output, folder / name, client, partial(fresh_url, index), on_retry, gone_patience_s)
             for index, (output, name) in enumerate(zip(outputs, choose_names(outputs), strict=True))
         ]
-        return tuple(await asyncio.gather(*map(self._fetch_one, files)))
+        return tuple(await asyncio.gather(*(self._fetch_one(file, here or {}) for file in files)))
 
-    async def _fetch_one(self, file: _File) -> RunOutput:
+    async def _fetch_one(self, file: _File, here: Mapping[str, RunOutput]) -> RunOutput:
         output, name = file.output, file.path.name
+        if name in here:
+            return here[name]
         if output.url is None:
             problem = "" if output.content is not None else "the service gave no address for it"
             return RunOutput("", output.content_type, content=output.content, problem=problem)

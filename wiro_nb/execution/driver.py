@@ -151,7 +151,8 @@ class Worker:
                 if active.held_until is None:
                     await self._take_over(active)
                 if active.held_until is not None:
-                    await self._steps(active)
+                    if await self._steps(active):
+                        return  # whoever reopens it from now on asks for its files
                 elif not run.done:
                     await asyncio.sleep(self.writer.settings.observe_s)
         except asyncio.CancelledError:
@@ -184,14 +185,14 @@ class Worker:
                 active.prepared = await asyncio.to_thread(prepared_from_row, row, schema, folder)
             active.held_until = moment + timedelta(seconds=self.writer.settings.lease_s)
 
-    async def _steps(self, active: ActiveRun) -> None:
-        """Takes a run from where it is to its end, while this process has its lease."""
+    async def _steps(self, active: ActiveRun) -> bool:
+        """Takes a run from where it is to its end, while this process has its lease; True once it is there."""
         run, runtime = active.run, self.runtime(active.run)  # this raises when there is no key for its service
         if self._heart is None or self._heart.done():
             self._heart = asyncio.create_task(self._heartbeat(), name="wiro-heartbeat")
         try:
             if not await self._ensure_lease(active):
-                return
+                return False
             if run.state is RunState.PLANNED:
                 assert active.prepared is not None
                 await runtime.submitter.submit(run, active.prepared, active.cancelled)
@@ -199,7 +200,7 @@ class Worker:
                 await runtime.submitter.recover(run)
             if run.state is not RunState.SUBMITTED:
                 await self._release_lease(run.id)
-                return
+                return False
             if active.prepared is not None and run.estimate is None:
                 self._spawn(self._forecast_price(run, active.prepared))
             active.prepared = None  # the service has it; a thousand runs in flight need not hold theirs
@@ -210,11 +211,13 @@ class Worker:
                 await self.finisher.finalize(run, end)
                 if run.snapshot.is_cost_open and not run.snapshot.is_free:
                     self.finisher.complete_later(run)
+                return True
         except LeaseLost:
             _log.warning("run %s is followed by another process now", run.short_id)
         finally:
             active.held_until = active.prepared = None
             runtime.submitter.queue.slot_freed()
+        return False
 
     async def _ensure_lease(self, active: ActiveRun) -> bool:
         """Confirms or acquires the lease; False when another process holds the run or has finished it."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
@@ -73,16 +73,16 @@ class Finisher:
         return await self._connection_for(row.service).read_task(row.task_id, row.task_token)
 
     async def _download(
-        self, run: Run, task: Task, private: Path, *, is_late: bool = False
+        self, run: Run, task: Task, private: Path, here: Mapping[str, RunOutput] | None = None
     ) -> tuple[RunOutput, ...]:
-        """Downloads and measures the outputs of a task into a private folder."""
+        """Downloads and measures the outputs of a task into a private folder; `here` as in `Downloader.fetch`."""
         outputs = await self._downloader.fetch(
             await self._connection_for(run.snapshot.service).connect(),
             task.outputs,
             private,
             read_again=lambda: self._read_task(run),
             on_retry=lambda message: self._writer.change(run, message=message),
-            is_late=is_late,
+            here=here,
         )
         return await self._run_in_thread(_measure_all, outputs, private, run.snapshot)
 
@@ -198,27 +198,25 @@ class Finisher:
             WiroError: The service cannot be asked, or the ledger not written.
         """
         async with self._locks[run.id]:
-            lacks_downloads = run.snapshot.lacks_downloads
-            if downloads_all or lacks_downloads or run.snapshot.is_cost_open:
-                await self._ask_again(run, downloads=downloads_all or lacks_downloads)
+            if downloads_all or run.snapshot.lacks_downloads or run.snapshot.is_cost_open:
+                await self._ask_again(run, downloads_all)
             return not (run.snapshot.is_cost_open or run.snapshot.lacks_downloads)
 
-    async def _ask_again(self, run: Run, *, downloads: bool) -> None:
+    async def _ask_again(self, run: Run, downloads_all: bool) -> None:
         """Reads Detail again, and writes the run's record anew when something came.
 
-        With `downloads` its files are downloaded again; one that cannot be had now stays as it is here.
+        Files that are not here are downloaded, with `downloads_all` the others too; one of these that cannot be
+        had now stays as it is here.
         """
         before, folder, ledger = run.snapshot, _folder_of(run), self._writer.ledger
         task = await self._read_task(run)
         with private_folder(folder) as private:
             outputs = before.outputs
-            if downloads:
-                here = {output.name: output for output in outputs if not output.problem and output.path}
-                fetched = await self._download(run, task, private, is_late=True)
-                outputs = tuple(
-                    here[new.name] if new.problem and new.name in here and (folder / new.name).is_file() else new
-                    for new in fetched
-                )
+            if downloads_all or before.lacks_downloads:
+                present = [output for output in outputs if output.path and not output.problem]
+                here = {output.name: output for output in present if (folder / output.name).is_file()}
+                fetched = await self._download(run, task, private, {} if downloads_all else here)
+                outputs = tuple(here[new.name] if new.problem and new.name in here else new for new in fetched)
             cost_usd = late_cost(task, before) if before.is_cost_open else before.cost_usd
             if (cost_usd, outputs) == (before.cost_usd, before.outputs):
                 self._writer.change(run, message=before.message)
@@ -246,6 +244,8 @@ def _measure_all(outputs: Sequence[RunOutput], private: Path, row: LedgerRow) ->
     folder, notebook_dir = Path(row.folder or notebook_dir_of_row(row)), notebook_dir_of_row(row)
     return tuple(
         measure_output(output, private / output.name, relative_path(folder / output.name, notebook_dir))
+        if (private / output.name).is_file()
+        else output
         for output in outputs
     )
 

@@ -152,7 +152,7 @@ class Files:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        for abandoned in folder.glob("work-*"):  # by a process that was killed while it rendered
+        for abandoned in folder.glob(".sandbox-work-*"):  # by a process that was killed while it rendered
             shutil.rmtree(abandoned, ignore_errors=True)
 
     def add_upload(self, upload: UploadFile) -> str:
@@ -185,7 +185,7 @@ class Files:
 
     def work_folder(self) -> Path:
         """Returns a new empty folder for an engine."""
-        folder = self._folder / f"work-{new_token()}"
+        folder = self._folder / f".sandbox-work-{new_token()}"
         folder.mkdir()
         return folder
 

@@ -20,7 +20,7 @@ from wiro_nb.sandbox.app import Service
 from wiro_nb.sandbox.engines import Engine, Job, Kind, Progress, Report, Result
 from wiro_nb.sandbox.engines.instant import InstantEngine
 from wiro_nb.sandbox.faults import Faults
-from wiro_nb.sandbox.store import Store
+from wiro_nb.sandbox.store import Files, Store
 from wiro_nb.sandbox.tasks import Task
 from wiro_nb.schema import bundled_models
 
@@ -74,7 +74,7 @@ def test_the_placeholder_paints_a_clip_step_by_step(
         caller.ok("/Task/Kill", {"taskid": one["taskid"]})
     caller.done(caller.run("a boat", frames=9))
     deadline = time.monotonic() + 60
-    while list((caller.sandbox.data / "files").glob("work-*")):  # a killed one ends at its next step
+    while list((caller.sandbox.data / "files").glob(".sandbox-work-*")):  # a killed one ends at its next step
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
@@ -225,4 +225,13 @@ def test_an_engine_of_real_weights_is_free_shows_previews_and_follows_no_directi
     assert "a setting was replaced\n" in task["debugoutput"]
     picture = {**PREVIEW, "step": 1, "steps": 2}
     assert [event["message"] for event in heard if event["type"] == "task_preview"] == [picture]
-    assert list((tmp_path / "files").glob("work-*")) == []
+    assert list((tmp_path / "files").glob(".sandbox-work-*")) == []
+
+
+def test_only_folders_of_the_sandbox_are_taken_for_abandoned_work(tmp_path: Path) -> None:
+    mine, abandoned = tmp_path / "work-2026", tmp_path / ".sandbox-work-x"
+    mine.mkdir()
+    abandoned.mkdir()
+    Files(tmp_path)
+    assert mine.is_dir()
+    assert not abandoned.exists()

@@ -21,6 +21,7 @@ from wiro_nb.films.extend import ordered, read_shots
 from wiro_nb.films.film_file import FilmTarget
 from wiro_nb.films.plan import FilmPlan, confirm, plan_film
 from wiro_nb.ledger.state import RunState
+from wiro_nb.notebook.film.rendering import plan_output
 from wiro_nb.provenance.embed import read_embedded
 from wiro_nb.session.manager import Manager
 from wiro_nb.session.prices import Limits, describe_plan
@@ -170,6 +171,9 @@ def test_a_budget_that_ends_in_the_middle_keeps_what_is_made(manager: Manager, s
     with pytest.raises(BudgetExceeded, match=r"This film would go over the budget of \$0\.0001 by") as refused:
         confirmed(manager, plan(manager, given, "poor"))
     assert "this film: 4 runs, " in refused.value.details[0]
+    title, *_, waves, _, _ = plan_output(plan(manager, given, "poor")).text.splitlines()
+    assert title == "wiro: film poor, 4 shots. Nothing was sent."
+    assert waves.startswith("  2  waves    from opening  pruna/vace ")
     manager.ledger.set_budget(origin.notebook, None)
     before, film = runs_asked(sandbox), start(manager, given, "poor")
     manager.ledger.set_budget(origin.notebook, Decimal("0.0001"))

@@ -25,7 +25,16 @@ from wiro_nb.media.decode import make_poster, make_thumb
 from wiro_nb.notebook import display
 from wiro_nb.notebook.session import current_context, session
 from wiro_nb.presentation.html import MUTED, Child, Html, file_link, h, join, line, muted, table, url
-from wiro_nb.presentation.output import Block, Displayable, Output, card, heading, paragraphs, status_dot
+from wiro_nb.presentation.output import (
+    Block,
+    Displayable,
+    Output,
+    card,
+    heading,
+    paragraphs,
+    status_dot,
+    text_table,
+)
 from wiro_nb.presentation.run import jpeg_uri, media, poster_base64
 from wiro_nb.session.prices import describe_plan
 from wiro_nb.terminal import StatusLine
@@ -133,13 +142,13 @@ def _tile(number: int, tile: ShotTile, film: RunOutput | None) -> Html:
 def plan_output(plan: FilmPlan) -> Output:
     """Returns the shots of a film that is not sent: the source, model and price of each."""
     rows = [_plan_row(plan, place) for place in range(len(plan.shots))]
-    lines = ("  " + "  ".join(filter(None, row)) for row in rows)
+    texts = ([*row[:2], f"from {row[2]}" if row[2] else "", *row[3:]] for row in rows)
     heads = ("", "shot", "continues from", "model", "prompt", "price")
     title = f"{plan.title}, {format_count(len(plan.shots), 'shot')}"
     return card(
         heading(f"Film {title}", "Nothing was sent.", status=SLOT, text=f"film {title}. Nothing was sent."),
         paragraphs([f"Would send {describe_plan(plan)}."]),
-        Block(table(heads, rows, right=frozenset({5})), tuple(lines)),
+        Block(table(heads, rows, right=frozenset({5})), text_table(texts)),
     )
 
 

@@ -22,6 +22,7 @@ class Hub:
         gated: Repositories that ask for an agreement first.
         status: An HTTP status that every answer has, or 0.
         interrupts: A path; who asks for this file is interrupted, as by Ctrl-C, before it comes. Or "".
+        holds: A path; this file comes once `may_go_on` is set. Or "".
         sent: Bytes of each file sent so far, by path.
         endpoint: Its address.
     """
@@ -31,6 +32,8 @@ class Hub:
     gated: set[str] = field(default_factory=set)
     status: int = 0
     interrupts: str = ""
+    holds: str = ""
+    may_go_on: threading.Event = field(default_factory=threading.Event)
     sent: dict[str, int] = field(default_factory=dict)
     endpoint: str = ""
 
@@ -83,6 +86,8 @@ def serve_hub(hub: Hub) -> ThreadingHTTPServer:
             if with_body and path == hub.interrupts:
                 _thread.interrupt_main()
                 return
+            if with_body and path == hub.holds:
+                hub.may_go_on.wait(60)
             if with_body:
                 hub.sent[path] = hub.sent.get(path, 0) + len(content)
             self._answer(

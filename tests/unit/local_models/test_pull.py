@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.terminals import open_terminal
 from tests.unit.local_models.hub import COMMIT, Hub, serve_hub
 from wiro_nb.cli import main
 from wiro_nb.local_models import find
@@ -109,6 +112,20 @@ def test_an_interrupted_pull_keeps_whole_files_and_a_cut_file_is_fetched_again(h
     assert pull(command)[0] == 0
     assert missing(model) == ()
     assert hub.sent == hub.sent | {"unet/config.json": config_bytes, WEIGHTS: 10_000}
+
+
+def test_a_terminal_shows_how_much_is_here_while_a_file_comes(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub.holds = WEIGHTS
+    with open_terminal() as terminal, open(terminal.descriptor, "w", closefd=False) as stderr:
+        monkeypatch.setattr(sys, "stderr", stderr)
+        pulling = threading.Thread(target=main, args=(["local", "pull", REPOSITORY, "--accept-licence"],))
+        pulling.start()
+        terminal.read_until(b" of 5 KB")
+        hub.may_go_on.set()
+        pulling.join(60)
+    assert "me/tiny" in capsys.readouterr().out
 
 
 def no_repository(hub: Hub, patched: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from wiro_nb.execution.settings import Settings
 from wiro_nb.notebook import session as session_module
+from wiro_nb.notebook.account import status
 from wiro_nb.notebook.session import Preferences, Session, current_context, injected_parameters
 from wiro_nb.session.manager import Manager
 
@@ -91,3 +92,12 @@ def test_only_parameters_that_a_record_can_hold_are_recorded(
     shell = SimpleNamespace(user_ns={"In": ["", f"# Parameters\nx = {value}\n", "x"]})
     monkeypatch.setattr(session_module, "current_shell", lambda: shell)
     assert injected_parameters() == given
+
+
+def test_the_status_says_where_the_key_is_from_and_that_the_sandbox_needs_none(
+    process_manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WIRO_API_KEY", "key-of-the-tests-0001")
+    for service, said in (("sandbox", "none needed"), ("cloud", "key from the environment")):
+        process_manager.services.use(service)
+        assert said in status().output().text

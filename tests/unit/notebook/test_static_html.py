@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from decimal import Decimal
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,7 +18,7 @@ from wiro_nb.api.pricing import Estimate
 from wiro_nb.errors import InvalidParameter, MissingCredentials, UnknownModel, UnknownRun
 from wiro_nb.formatting import format_budget, format_duration, format_size, format_usd
 from wiro_nb.ledger.budget import BudgetState
-from wiro_nb.ledger.state import RunOutput, Snapshot
+from wiro_nb.ledger.state import RunOutput, RunState, Snapshot
 from wiro_nb.notebook.magic.handlers import help_output
 from wiro_nb.presentation.account import AccountStatus, Budget
 from wiro_nb.presentation.command_table import CELL, COMMANDS
@@ -26,7 +27,7 @@ from wiro_nb.presentation.models import ModelInfo, models_output, option_labels
 from wiro_nb.presentation.output import error_output, message
 from wiro_nb.presentation.reproduction import comparison_output
 from wiro_nb.presentation.run import run_output
-from wiro_nb.presentation.run_list import key_settings, runs_output
+from wiro_nb.presentation.run_list import format_run_cost, key_settings, runs_output
 from wiro_nb.reproduce.compare import Comparison, OutputComparison, Side
 from wiro_nb.schema import bundled_models
 from wiro_nb.schema.types import ModelSchema, Option, Parameter
@@ -333,6 +334,19 @@ def test_a_rule_is_a_sentence_behind_the_help_and_what_is_required_is_said() -> 
     assert "required" in page.html
     known = replace(frames, help="How many (4n + 1).")
     assert "Must be" not in ModelInfo(ModelSchema("a/b", "a/b", "B", parameters=(known,)), "").output().html
+
+
+@pytest.mark.parametrize(
+    ("changes", "cost"),
+    [
+        ({"state": RunState.CANCELLED, "task_id": None, "submitting_at": None}, "$0"),
+        ({"state": RunState.SUBMITTED, "estimated_usd": Decimal("0.04")}, "about $0.04"),
+        ({"state": RunState.SUBMITTED, "estimated_usd": None}, "not listed"),
+        ({"state": RunState.FAILED, "cost_usd": Decimal("0.038")}, "$0.038"),
+    ],
+)
+def test_a_list_says_what_a_run_cost_or_may_cost(changes: dict[str, Any], cost: str) -> None:
+    assert format_run_cost(at(**{"service": "cloud", "cost_usd": None, **changes})) == cost
 
 
 def test_no_model_found_and_no_run_found_name_what_to_type() -> None:

@@ -23,6 +23,7 @@ from wiro_nb.api.answers import read_task
 from wiro_nb.api.pricing import read_pricing
 from wiro_nb.config import data_dir
 from wiro_nb.errors import AuthRejected, BudgetExceeded, ConfigError, MissingCredentials
+from wiro_nb.execution.requests import Origin
 from wiro_nb.schema import find_bundled, read_detail
 from wiro_nb.services.credentials import find_credentials, forget_credentials, save_credentials
 from wiro_nb.services.selection import ServiceChoice, resolve_service, socket_url_for
@@ -294,6 +295,16 @@ def test_a_busy_service_is_asked_for_a_price_again_soon(
     now = time.monotonic
     monkeypatch.setattr(time, "monotonic", lambda: now() + 15)
     assert submit(manager, "a cat").wait(60).snapshot.estimated_usd is not None
+
+
+def test_a_price_is_asked_for_before_a_run_only_where_a_budget_depends_on_it(
+    make_manager: Any, start_sandbox: Any, point_at: Any
+) -> None:
+    point_at(start_sandbox("--engine", "instant", "--speed", "50", "--balance", "1000"))
+    manager, origin = make_manager(), Origin(notebook="/n/a.ipynb")
+    assert submit(manager, origin=origin).snapshot.estimated_usd is None
+    manager.ledger.set_budget(origin.notebook, Decimal(5))
+    assert submit(manager, origin=origin).snapshot.estimated_usd is not None
 
 
 def test_nothing_connects_again_once_the_manager_is_closed(manager: Manager) -> None:

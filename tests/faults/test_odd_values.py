@@ -36,7 +36,7 @@ def test_an_array_that_is_no_picture_is_refused(manager: Manager, shape: tuple[i
 @pytest.mark.parametrize("out_dir", ["a:b", "C:", "\\back", "two\nlines"])
 @pytest.mark.skipif(sys.platform == "win32", reason="folders of Windows have no such names")
 def test_a_folder_that_other_systems_read_otherwise_costs_no_record(manager: Manager, out_dir: str) -> None:
-    run = manager.submit(manager.prepare(WAN, {"prompt": "x", "seed": 5}), out_dir=out_dir).wait(30)
+    run = submit_request(manager, manager.prepare(WAN, {"prompt": "x", "seed": 5}), out_dir=out_dir).wait(30)
     assert run.record is not None
     assert run.record["outputs"][0]["path"] is None
     assert run.path is not None

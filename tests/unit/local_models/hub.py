@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import _thread
 import hashlib
 import json
+import signal
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,6 +22,7 @@ class Hub:
         gated: Repositories that ask for an agreement first.
         status: An HTTP status that every answer has, or 0.
         interrupts: A path; who asks for this file is interrupted, as by Ctrl-C, before it comes. Or "".
+        asker: The thread that is interrupted: the one that made the hub.
         holds: A path; this file comes once `may_go_on` is set. Or "".
         sent: Bytes of each file sent so far, by path.
         endpoint: Its address.
@@ -33,6 +34,7 @@ class Hub:
     status: int = 0
     interrupts: str = ""
     holds: str = ""
+    asker: int = field(default_factory=threading.get_ident)
     may_go_on: threading.Event = field(default_factory=threading.Event)
     sent: dict[str, int] = field(default_factory=dict)
     endpoint: str = ""
@@ -84,7 +86,7 @@ def serve_hub(hub: Hub) -> ThreadingHTTPServer:
                 return
             etag = hashlib.sha256(content).hexdigest()
             if with_body and path == hub.interrupts:
-                _thread.interrupt_main()
+                signal.pthread_kill(hub.asker, signal.SIGINT)
                 return
             if with_body and path == hub.holds:
                 hub.may_go_on.wait(60)

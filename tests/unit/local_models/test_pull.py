@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -115,11 +115,14 @@ def test_an_interrupted_pull_keeps_whole_files_and_a_cut_file_is_fetched_again(h
 
 
 def test_a_terminal_shows_how_much_is_here_while_a_file_comes(
-    hub: Hub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    hub: Hub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hub.holds = WEIGHTS
-    with open_terminal() as terminal, open(terminal.descriptor, "w", closefd=False) as stderr:
-        monkeypatch.setattr(sys, "stderr", stderr)
+    with (
+        open_terminal() as terminal,
+        open(terminal.descriptor, "w", closefd=False) as stderr,
+        contextlib.redirect_stderr(stderr),
+    ):
         pulling = threading.Thread(target=main, args=(["local", "pull", REPOSITORY, "--accept-licence"],))
         pulling.start()
         terminal.read_until(b" of 5 KB")

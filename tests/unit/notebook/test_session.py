@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from wiro_nb.execution.settings import Settings
-from wiro_nb.notebook import session as session_module
 from wiro_nb.notebook.account import status
 from wiro_nb.notebook.session import Preferences, Session, current_context, injected_parameters
 from wiro_nb.session.manager import Manager
@@ -87,10 +86,9 @@ def test_the_manager_gets_every_preference_that_is_one_of_its_settings(process_m
     [("[1, None]", {"x": [1, None]}), ("{1, 2}", None), ("1e999", None), ("b'x'", None), ("f()", None)],
 )
 def test_only_parameters_that_a_record_can_hold_are_recorded(
-    monkeypatch: pytest.MonkeyPatch, value: str, given: dict[str, Any] | None
+    shell: SimpleNamespace, value: str, given: dict[str, Any] | None
 ) -> None:
-    shell = SimpleNamespace(user_ns={"In": ["", f"# Parameters\nx = {value}\n", "x"]})
-    monkeypatch.setattr(session_module, "current_shell", lambda: shell)
+    shell.user_ns["In"] = ["", f"# Parameters\nx = {value}\n", "x"]
     assert injected_parameters() == given
 
 

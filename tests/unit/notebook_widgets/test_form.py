@@ -202,7 +202,7 @@ def test_an_unexpected_error_is_said_too(messages: list[Any], caplog: pytest.Log
 
 
 def test_a_reached_budget_refuses_the_run_until_it_is_raised(
-    sandbox: Any, point_at: Any, process_manager: Manager, monkeypatch: pytest.MonkeyPatch
+    sandbox: Any, point_at: Any, process_manager: Manager
 ) -> None:
     schema = find_bundled(WAN)
     assert schema is not None
@@ -215,10 +215,10 @@ def test_a_reached_budget_refuses_the_run_until_it_is_raised(
         form.run()
     assert "%wiro budget" in form.budget["hint"]
     set_budget(None)
-    with monkeypatch.context() as preferences:
-        preferences.setattr(session, "preferences", Preferences(budget_usd=Decimal("1.5")))
-        with pytest.raises(BudgetExceeded) as refused:
-            form.run()
+    session.preferences = Preferences(budget_usd=Decimal("1.5"))
+    with pytest.raises(BudgetExceeded) as refused:
+        form.run()
+    session.preferences = Preferences()
     assert refused.value.hint == "%config WiroMagics.budget_usd = 'USD'"
     assert refused.value.hint in form.budget["hint"]
     assert len(process_manager.ledger.list()) == 1

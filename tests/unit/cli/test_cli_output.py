@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.forked import run_command
 from tests.snapshots import make_snapshot
 from tests.terminals import terminal_stream
 from wiro_nb import errors
@@ -119,6 +120,21 @@ def test_the_completion_script_offers_commands_and_options_in_bash() -> None:
             ["bash", "-c", f"{script}\n{probe.format(words, place)}"], capture_output=True, text=True, check=True
         )
         assert answer.stdout.split() == wanted.split()
+
+
+def test_lab_starts_jupyterlab_on_a_copy_of_the_tutorials_with_the_options_given(tmp_path: Path) -> None:
+    lab = tmp_path / "modules" / "jupyterlab"
+    lab.mkdir(parents=True)
+    (lab / "__init__.py").touch()
+    (lab / "__main__.py").write_text(
+        "import os, sys; print(os.path.basename(os.getcwd()), *sys.argv[1:], flush=True)"
+    )
+    env = {**os.environ, "PYTHONPATH": str(lab.parent)}
+    done = run_command(["lab", "mine", "--port", "9999", "--no-browser"], cwd=tmp_path, env=env)
+    assert (done.returncode, done.stdout.split()[:4]) == (
+        0, ["mine", "01-quickstart.ipynb", "--port=9999", "--no-browser"],
+    ), done.stderr  # fmt: skip
+    assert (tmp_path / "mine" / "01-quickstart.ipynb").is_file()
 
 
 def test_a_program_in_the_foreground_ends_with_this_one(tmp_path: Path) -> None:

@@ -45,12 +45,12 @@ def test_a_frame_keeps_its_bytes_so_that_nothing_is_paid_twice(manager: Manager)
     def request(frame: int) -> str:
         return request_sha256(manager.prepare(VACE, {**values, "inputImage": f"run:{run.id}#{frame}"}))
 
-    first, last = request(0), request_sha256(manager.prepare(VACE, values))
+    first, last = request(-8), request_sha256(manager.prepare(VACE, values))
     assert run.path is not None
     assert other.path is not None
     run.path.write_bytes(other.path.read_bytes())  # what is encoded from here on is another picture
     assert request_sha256(manager.prepare(VACE, values)) == last
-    assert [request(frame) for frame in (-8, 0, 7, -1)] == [first, first, last, last]
+    assert [request(frame) for frame in (0, -8, 7, -1)] == [first, first, last, last]
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ from wiro_nb.schema.types import is_slug
 GB = 1_000_000_000
 LOCAL_TOML = "local.toml"
 _MOST_TRANSFORMERS = 2
+_KEYS = {"repository", "revision", "licence", "memory_gb", "pipeline", "parameters", "distilled"}
 _WEIGHT_FILES = ("diffusion_pytorch_model", "model")
 
 NOT_STATED = "not stated on its page"
@@ -194,6 +195,8 @@ def _read_model(name: str, entry: Any, bundled: LocalModel | None) -> LocalModel
     """Reads one entry: a bundled model with another repository or a LoRA, or a pipeline of its own."""
     if not isinstance(entry, dict) or not is_slug(name):
         raise _wrong(f'{name}: a model is a table named [models."OWNER/NAME"]')
+    if unknown := sorted(entry.keys() - _KEYS):
+        raise _wrong(f"{name}: nothing is called {unknown[0]}; there are {', '.join(sorted(_KEYS))}")
     memory_gb, pipeline = entry.get("memory_gb", 0), _text(name, entry, "pipeline")
     if isinstance(memory_gb, bool) or not isinstance(memory_gb, (int, float)) or memory_gb < 0:
         raise _wrong(f"{name}: memory_gb is a number of gigabytes")

@@ -94,6 +94,7 @@ def test_local_toml_adds_a_distilled_lora_that_every_run_of_its_model_needs(data
         ("[models.'me/ltx']\nrepository='a/b'", "class of diffusers"),
         ("[models.'me/ltx']\nrepository='a/b'\npipeline='os.system'", "class of diffusers"),
         ("[models.'me/ltx']\nrepository='a/b'\npipeline='P'\nmemory_gb='much'", "memory_gb"),
+        ("[models.'me/ltx']\nrepository='a/b'\npipeline='P'\nmin_memory_gb=8", "nothing is called min_memory_gb"),
         ("[models.'me/ltx']\nrepository='a/b'\npipeline='P'\nparameters={n={argument='a b'}}", "parameters"),
         ("[models.'me/ltx']\nrepository='a/b'\npipeline='P'\nparameters=3", "parameters"),
         ("[models.'pruna/vace']\ndistilled=4", "distilled has a repository"),

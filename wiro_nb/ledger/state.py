@@ -284,7 +284,7 @@ class Snapshot(LedgerRow):
 
     def with_changes(self, changes: Mapping[str, Any]) -> Snapshot:
         """Returns a copy with other values and the next version."""
-        values = list(_get_values(self))  # each event makes a copy: `dataclasses.replace` takes three times longer
+        values = list(_get_values(self))  # each event makes a copy: `dataclasses.replace` takes over twice as long
         for name, value in {**changes, "version": self.version + 1}.items():
             values[_PLACES[name]] = value
         return Snapshot(*values)

@@ -274,6 +274,10 @@ async def _cancel_all(timeout_s: float) -> None:
         await asyncio.wait_for(loop.shutdown_default_executor(), timeout_s)
     except TimeoutError:
         _log.warning("a worker thread did not end within %.0f s", timeout_s)
+    except (
+        RuntimeError
+    ) as error:  # it waits in a thread, which Python 3.12 does not start while the interpreter ends
+        _log.debug("the worker threads are left to the interpreter: %s", error)
 
 
 def _log_stray(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ import json
 import logging
 import os
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -126,6 +127,8 @@ class SandboxProcess:
         except (ValueError, KeyError, TypeError):
             is_late = time.monotonic() - began >= self._start_timeout_s
             self._reap()
+            if process.returncode == -signal.SIGINT:  # an interrupt came before it had a session of its own
+                return self._start()
             if is_late:
                 raise ConnectFailed(
                     f"the service {self.name} did not answer within {self._start_timeout_s:g} s"

@@ -79,6 +79,22 @@ def test_a_process_that_says_nothing_is_ended_and_one_that_says_nonsense_did_not
     assert time.monotonic() - began < 30, "it was ended, and did not end by itself"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a shell script")
+def test_a_sandbox_that_an_interrupt_meets_before_it_has_a_session_is_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program, mark = tmp_path / "python", tmp_path / "interrupted"
+    program.write_text(f'#!/bin/sh\n[ -e {mark} ] && exec {sys.executable} "$@"\ntouch {mark}\nkill -INT $$\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    process = SandboxProcess(tmp_path / "data", arguments=QUICKLY)
+    try:
+        assert process.ensure().is_local
+    finally:
+        process.close()
+    assert mark.exists()
+
+
 def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     with pytest.raises(MissingExtra) as caught:
@@ -101,7 +117,7 @@ def test_a_script_that_ends_right_after_submitting_loses_nothing(
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=120
     )
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
     manager = make_manager()
     (run,) = manager.resume()
     assert run.id == done.stdout.strip()

@@ -140,16 +140,16 @@ def test_a_clip_that_cannot_be_fetched_keeps_the_run_and_can_be_fetched_later(
     assert run.record["outputs"][0]["sha256"] == run.outputs[0].sha256
 
 
-@pytest.mark.parametrize("fault", ["file:503@1-15", "file:404@1-6", "file:reset@1-10"])
+@pytest.mark.parametrize("fault", ["file:503", "file:404", "file:reset"])
 def test_a_download_has_patience_and_says_so(manager: Manager, faults: SetFaults, fault: str) -> None:
     manager.settings = replace(manager.settings, download_patience_s=60.0, download_retry_s=(0.01,))
     faults(fault)
-    run, told = submit(manager, f"waited for through {fault}"), []
-    run.on_change(lambda snapshot: told.append(snapshot.message))
+    run = submit(manager, f"waited for through {fault}")
+    wait_for(run, lambda run: "not here yet" in (said := run.snapshot.message) and "trying again in" in said)
+    faults("")
     run.wait(60)
     assert run.path is not None
     assert run.snapshot.message == run.outputs[0].problem == ""
-    assert any("not here yet" in message and "trying again in" in message for message in told)
 
 
 def test_a_missing_file_is_asked_for_once_at_a_time_however_often_it_is_waited_for(

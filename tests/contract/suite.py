@@ -152,12 +152,12 @@ class ServiceContract:
             assert output.url is not None
             assert subject.service.allows_file_url(output.url)
             async with client.stream_file(output.url) as whole:
-                data = b"".join([piece async for piece in whole.aiter_bytes()])
+                data = b"".join([piece async for piece in whole.pieces])
             assert (whole.status, whole.start, whole.total_bytes) == (200, 0, len(data))
             assert output.size_bytes == len(data)
             async with client.stream_file(output.url, start=10) as rest:
                 assert (rest.status, rest.start, rest.total_bytes) == (206, 10, len(data))
-                assert b"".join([piece async for piece in rest.aiter_bytes()]) == data[10:]
+                assert b"".join([piece async for piece in rest.pieces]) == data[10:]
             async with client.stream_file(output.url, start=len(data)) as past:
                 assert past.status == 416
 

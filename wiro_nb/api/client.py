@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import random as random_module
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -15,7 +13,7 @@ from wiro_nb.api import Service
 from wiro_nb.api.answers import ModelDetail, Submitted, Task, ToolSummary, read_task, read_tasks, read_tool
 from wiro_nb.api.events import EventClient
 from wiro_nb.api.pricing import read_pricing
-from wiro_nb.api.transport import FileStream, HttpTransport, OnProgress, jittered_delays
+from wiro_nb.api.transport import HttpTransport, OnProgress, jittered_delays
 from wiro_nb.errors import (
     ApiError,
     BadAnswer,
@@ -29,8 +27,6 @@ from wiro_nb.errors import (
 from wiro_nb.json_values import as_list, as_whole
 
 if TYPE_CHECKING:
-    import httpx2
-
     from wiro_nb.schema import WireBody
 
 MAX_TRIES = 4
@@ -38,20 +34,17 @@ LONGEST_RETRY_AFTER_S = 60.0
 _CALLBACK = "callbackUrl"
 
 
-class WiroClient:
+class WiroClient(HttpTransport):
     """Client of one service, an async context manager. It belongs to the event loop on which it is created.
 
-    Creating one loads certificates (tens of milliseconds).
+    Creating one loads certificates (tens of milliseconds). Output files are read with `stream_file`.
 
     Args:
         service: The service to talk to.
-        timeout_s: Limit of each step of a request.
-        transport: An httpx2 transport that replaces the network in tests.
         sleep, random: Used between tries of calls that are safe to repeat.
-        max_in_flight: Limit of concurrent requests; more wait their turn.
+        options: As `HttpTransport` takes them.
 
     Attributes:
-        service: As given.
         events: Streams the events of the service's tasks.
     """
 
@@ -59,15 +52,12 @@ class WiroClient:
         self,
         service: Service,
         *,
-        timeout_s: float = 30.0,
-        transport: httpx2.AsyncBaseTransport | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         random: Callable[[], float] = random_module.random,
-        max_in_flight: int = 16,
+        **options: Any,
     ) -> None:
-        self.service = service
+        super().__init__(service, **options)
         self.events = EventClient(service)
-        self._http = HttpTransport(service, timeout_s=timeout_s, transport=transport, max_in_flight=max_in_flight)
         self._sleep = sleep
         self._random = random
 
@@ -76,15 +66,6 @@ class WiroClient:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
-
-    @property
-    def clock_lead(self) -> timedelta | None:
-        """How far the service's clock is ahead of this machine's; see `HttpTransport`."""
-        return self._http.clock_lead
-
-    async def close(self) -> None:
-        """Closes all connections. The client cannot be used afterwards."""
-        await self._http.close()
 
     # ---- one run -------------------------------------------------------------------------------
 
@@ -115,12 +96,12 @@ class WiroClient:
         path = _run_endpoint(run_path)
         added = {_CALLBACK: callback_url} if callback_url else {}
         if body.json is not None:
-            answer = await self._http.post(path, {**added, **body.json})
+            answer = await self.post(path, {**added, **body.json})
         else:
             known = {name for name, _ in body.fields}
             fields = [*body.fields, *(item for item in added.items() if item[0] not in known)]
             form = replace(body, fields=tuple(fields))
-            answer = await self._http.post(path, form=form, on_progress=on_progress)
+            answer = await self.post(path, form=form, on_progress=on_progress)
         task = read_task({**answer, "id": answer.get("taskid")})  # an `id` of its own would be another thing's
         if not task.id:
             raise BadAnswer(
@@ -162,12 +143,6 @@ class WiroClient:
         """
         return await self._stop("Task/Kill", task_id)
 
-    # ---- files ---------------------------------------------------------------------------------
-
-    def stream_file(self, url: str, start: int = 0) -> AbstractAsyncContextManager[FileStream]:
-        """Opens an output file from byte `start` on. No credentials are sent; see `HttpTransport` for errors."""
-        return self._http.stream_file(url, start)
-
     # ---- catalogue -----------------------------------------------------------------------------
 
     async def tool_list(
@@ -208,7 +183,7 @@ class WiroClient:
         if not owner or not project:
             raise UnknownModel(f"{slug!r} is not a model's name: it has to be owner/name.", model=slug, near=[])
         answer = await self._call("Tool/Detail", {"slugowner": owner, "slugproject": project})
-        raw = _first(answer, "tool")
+        raw = next((entry for entry in as_list(answer.get("tool")) if isinstance(entry, dict)), None)
         if not raw:
             raise NotAccessible(f"The service has no model {slug!r}.", code=1, status=200, ambiguous=False)
         return ModelDetail(read_detail(answer), read_pricing(raw), raw)
@@ -221,7 +196,7 @@ class WiroClient:
         async def send() -> dict[str, Any]:
             nonlocal lost
             try:
-                return await self._http.post(path, {"taskid": task_id})
+                return await self.post(path, {"taskid": task_id})
             except NotAccessible:
                 if not lost:
                     raise
@@ -229,29 +204,27 @@ class WiroClient:
                 lost = True
                 raise
             # An earlier try was lost on the way and may have stopped the task: return its state instead.
-            return await self._http.post("Task/Detail", {"taskid": task_id})
+            return await self.post("Task/Detail", {"taskid": task_id})
 
         return _one_task(await self._retry(send))
 
     async def _call(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        return await self._retry(lambda: self._http.post(path, body))
+        return await self._retry(lambda: self.post(path, body))
 
     async def _retry(self, send: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
         """Sends an idempotent request up to four times; a timeout is not retried."""
         delays = jittered_delays(self._random)
-        for tries_left in range(MAX_TRIES - 1, -1, -1):
-            failure: WiroError
+        for tries_left in reversed(range(MAX_TRIES)):
             try:
                 return await send()
             except (TransportError, ApiError) as error:
-                failure = error
+                failure: WiroError = error
             wait_s = max(next(delays), getattr(failure, "retry_after_s", None) or 0.0)
-            is_silent = isinstance(failure, TimedOut)
-            if not tries_left or is_silent or wait_s > LONGEST_RETRY_AFTER_S or not _is_transient(failure):
-                # Raised outside the `except` block, so that no earlier try is in the chain.
-                raise failure.with_traceback(None) from None
+            if not tries_left or wait_s > LONGEST_RETRY_AFTER_S or not _is_transient(failure):
+                break
             await self._sleep(wait_s)
-        raise AssertionError("the last try returns or raises")
+        # Raised outside the `except` block, so that no earlier try is in the chain.
+        raise failure.with_traceback(None) from None
 
 
 def _run_endpoint(run_path: str) -> str:
@@ -266,7 +239,7 @@ def _is_transient(failure: WiroError) -> bool:
     if isinstance(failure, BadAnswer):
         return failure.reason in ("cut", "empty")
     if isinstance(failure, (TransportError, RateLimited)):
-        return True
+        return not isinstance(failure, TimedOut)
     return bool(failure.ambiguous) and (failure.status == 408 or failure.status >= 500)
 
 
@@ -277,8 +250,3 @@ def _one_task(answer: dict[str, Any]) -> Task:
             "The service has no such task.", hint="%wiro runs", code=1, status=200, ambiguous=False
         )
     return tasks[0]
-
-
-def _first(answer: dict[str, Any], name: str) -> dict[str, Any]:
-    entries = [entry for entry in as_list(answer.get(name)) if isinstance(entry, dict)]
-    return entries[0] if entries else {}

@@ -15,6 +15,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urljoin
@@ -68,30 +69,23 @@ def jittered_delays(
         span = min(span * 2, longest_s)
 
 
+@dataclass(frozen=True, slots=True)
 class FileStream:
     """An open download.
 
     Attributes:
         status: 200 (whole file), 206 (from `start` on), 416 (`start` is past the end), or the 4xx or 5xx
-            with which the host refused: then the body is not the file.
+            with which the host refused.
         start: Offset of the first byte of the body; 0 when the host ignored the range, -1 when it is unreadable.
         total_bytes: Size of the whole file, None when the host does not say.
+        pieces: The file's bytes as they arrive, none unless the status is 200 or 206. Raises `TimedOut` or
+            `StreamLost` when the body broke off; start again from the bytes that came.
     """
 
-    def __init__(self, status: int, headers: Mapping[str, str], pieces: AsyncIterator[bytes]) -> None:
-        self.status = status
-        self.start, self.total_bytes = _read_extent(status, headers)
-        self._pieces = pieces
-
-    async def aiter_bytes(self) -> AsyncIterator[bytes]:
-        """Yields the file's bytes as they arrive; nothing unless the status is 200 or 206.
-
-        Raises:
-            TimedOut, StreamLost: The body broke off; start again from the bytes that came.
-        """
-        if self.status in (200, 206):
-            async for piece in self._pieces:
-                yield piece
+    status: int
+    start: int
+    total_bytes: int | None
+    pieces: AsyncIterator[bytes]
 
 
 def _read_extent(status: int, headers: Mapping[str, str]) -> tuple[int, int | None]:
@@ -114,6 +108,7 @@ class HttpTransport:
         max_in_flight: Limit of concurrent requests to the API; more wait their turn.
 
     Attributes:
+        service: As given.
         clock_lead: How far the service's clock is ahead, by the `Date` of its latest answer. A date has whole
             seconds, so the true lead is up to a second more. None before the first answer with a date.
     """
@@ -122,9 +117,9 @@ class HttpTransport:
         self,
         service: Service,
         *,
-        timeout_s: float,
-        transport: httpx2.AsyncBaseTransport | None,
-        max_in_flight: int,
+        timeout_s: float = 30.0,
+        transport: httpx2.AsyncBaseTransport | None = None,
+        max_in_flight: int = 16,
     ) -> None:
         import httpx2
 
@@ -158,7 +153,7 @@ class HttpTransport:
         self._files = httpx2.AsyncClient(limits=file_limits, **common)
 
     async def close(self) -> None:
-        """Closes both pools."""
+        """Closes all connections. The client cannot be used afterwards."""
         await self._api.aclose()
         await self._files.aclose()
 
@@ -251,8 +246,8 @@ class HttpTransport:
             )
 
     @asynccontextmanager
-    async def stream_file(self, url: str, start: int) -> AsyncIterator[FileStream]:
-        """Opens a file of the service from byte `start` on, following at most five redirects.
+    async def stream_file(self, url: str, start: int = 0) -> AsyncIterator[FileStream]:
+        """Opens a file of the service from byte `start` on, without credentials; follows at most five redirects.
 
         Raises:
             DownloadFailed: The address or a redirect is not one of the service's, or the host sent something
@@ -262,12 +257,13 @@ class HttpTransport:
         """
         response = await self._follow(url, {"range": f"bytes={start}-"} if start else {})
         try:
-            file = FileStream(response.status_code, response.headers, self._read_file(response))
-            if file.status < 400 and file.status not in (200, 206):
-                raise _failed(url, "status", f"the host answered with HTTP {file.status}", file.status)
-            if file.status == 206 and file.start != start:
-                raise _failed(url, "range", "the host sent another part than the one asked for", file.status)
-            yield file
+            status = response.status_code
+            first, total_bytes = _read_extent(status, response.headers)
+            if status < 400 and status not in (200, 206):
+                raise _failed(url, "status", f"the host answered with HTTP {status}", status)
+            if status == 206 and first != start:
+                raise _failed(url, "range", "the host sent another part than the one asked for", status)
+            yield FileStream(status, first, total_bytes, self._read_file(response))
         finally:
             await response.aclose()
 
@@ -293,7 +289,7 @@ class HttpTransport:
 
     async def _read_file(self, response: httpx2.Response) -> AsyncIterator[bytes]:
         pieces = response.aiter_raw()
-        while (piece := await self._translating(anext(pieces, None))) is not None:
+        while response.is_success and (piece := await self._translating(anext(pieces, None))) is not None:
             yield piece
 
     async def _translating(self, call: Awaitable[_T]) -> _T:

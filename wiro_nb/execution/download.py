@@ -192,7 +192,7 @@ class Downloader:
             total = stream.total_bytes
             _check_size(total or 0, limit)
             with file.path.open("ab" if stream.status == 206 and start > 0 else "wb") as part:
-                async for data in stream.aiter_bytes():
+                async for data in stream.pieces:
                     part.write(data)
                     _check_size(part.tell(), limit)
                 size = part.tell()

@@ -446,7 +446,7 @@ def test_a_file_that_shrinks_while_it_is_sent_leaves_the_request_incomplete_and_
 
 async def fetch(client: WiroClient, url: str, start: int = 0) -> tuple[int, bytes]:
     async with client.stream_file(url, start=start) as file:
-        return file.status, b"".join([piece async for piece in file.aiter_bytes()])
+        return file.status, b"".join([piece async for piece in file.pieces])
 
 
 def download(handler: Handler, *, path: str = "/f/0.mp4", start: int = 0) -> tuple[int, bytes]:

@@ -21,7 +21,8 @@ class Argument:
         name: As shown in the usage line: upper case, or with dashes.
         help: One line.
         value: Name of an option's value, upper case, or "" for a switch.
-        kind: What completion offers: "model", "run", "source" (run or file), "command", "file"; else `choices`.
+        kind: What it is: "model", "run", "source" (run or file), "command", "file", "variable", "usd", "seconds",
+            "count", "integer", "text". Completion offers what there is of a kind, and else `choices`.
         choices: Values that completion offers; others may be allowed too.
         required: False for optional arguments, which come last.
         repeats: True for an argument that takes all remaining words, and for an option that may be given several

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import string
+from decimal import Decimal
 from types import SimpleNamespace
 
 import pytest
@@ -29,7 +30,7 @@ def test_values_options_and_model_may_stand_in_any_order() -> None:
     parsed = parse_cell_line(f'--fresh seed=7 {MODEL} --max-cost 0.50 ratio="16:9" --as clip')
     assert parsed.arguments == {"MODEL": MODEL}
     assert parsed.values == {"seed": "7", "ratio": "16:9"}
-    assert parsed.options == {"fresh": True, "max_cost": "0.50", "as": "clip"}
+    assert parsed.options == {"fresh": True, "max_cost": Decimal("0.50"), "as": "clip"}
 
 
 def test_option_value_may_follow_an_equals_sign() -> None:
@@ -84,12 +85,12 @@ def test_a_name_given_twice_makes_a_list() -> None:
 
 
 def test_a_search_takes_all_remaining_words() -> None:
-    assert parse_line("models stormy sea size=big").listed("QUERY") == ["stormy", "sea", "size=big"]
+    assert parse_line("models stormy sea size=big").arguments["QUERY"] == ["stormy", "sea", "size=big"]
 
 
 def test_an_argument_may_take_several_words() -> None:
-    assert parse_line("verify").listed("PATH") == []
-    assert parse_line('verify a.mp4 "my clips" nb.ipynb').listed("PATH") == ["a.mp4", "my clips", "nb.ipynb"]
+    assert parse_line("verify").arguments["PATH"] == []
+    assert parse_line('verify a.mp4 "my clips" nb.ipynb').arguments["PATH"] == ["a.mp4", "my clips", "nb.ipynb"]
 
 
 @pytest.mark.parametrize(
@@ -172,7 +173,7 @@ def test_ordinary_prompts_hold_no_key(body: str) -> None:
 
 def test_the_name_of_a_run_folder_is_no_key_and_stays_readable() -> None:
     folder = "2026-11-25-wan2-2-ti2v-5b-text-to-video-ab12c"
-    assert parse_line(f"verify {folder}").listed("PATH") == [folder]
+    assert parse_line(f"verify {folder}").arguments["PATH"] == [folder]
     assert redact(folder) == folder
 
 
@@ -240,4 +241,4 @@ def test_any_line_is_read_or_refused_by_a_usage_error(line: str) -> None:
 def test_a_name_with_blanks_stands_in_quotes() -> None:
     parsed = parse_cell_line('a/b "my name"=x \'the other\'="two words" --sweep "a size"=1,2')
     assert parsed.values == {"my name": "x", "the other": "two words"}
-    assert read_axis(parsed.listed("sweep")[0]).name == "a size"
+    assert read_axis(parsed.options["sweep"][0]).name == "a size"

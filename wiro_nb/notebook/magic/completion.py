@@ -77,73 +77,72 @@ def _after_magic(rest: str) -> Offer | None:
     return None if command is None else _after_command(command, words[1:], rest)
 
 
-def _after_command(command: Command, words: list[Word], rest: str) -> Offer | None:
-    """Offers what fits the last word, which is empty after a space."""
+def _after_command(
+    command: Command, words: list[Word], rest: str, schema: ModelSchema | None = None, more: tuple[str, ...] = ()
+) -> Offer | None:
+    """Offers what fits the last word, which is empty after a space.
+
+    Args:
+        command: The command.
+        words: Those behind it.
+        rest: The text they stand in.
+        schema: The model where the words name none.
+        more: Settings that are no inputs of the model.
+    """
     if not words:
         return None
     *earlier, typed = words
     before, fragment = earlier[-1].text if earlier else "", rest[typed.start :]
-    schema = _model_in(command, earlier)
+    schema = _model_in(earlier) or schema
+    inputs = schema.parameters if schema is not None else ()
     if typed.name is not None and command.takes_values:
         return _choices(schema, typed.name, fragment.rpartition(",")[2] if before in LIST_FLAGS else fragment)
     if typed.text.startswith("--"):
         return _offer(fragment, "keyword", (flag.name for flag in command.flags))
     if before in LIST_FLAGS and schema is not None:
-        return _inputs(fragment, (item.id for item in schema.parameters))
+        return _inputs(fragment, (item.id for item in inputs))
     if (flag := command.flag(before)) is not None and flag.value:
         return _values_of(flag, fragment)
-    position, arguments = len(_positional(command, earlier)), command.arguments
+    taken = {word.name for word in earlier}
+    free = [*more, *(item.id for item in inputs if item.multiple or item.id not in taken)]
+    if command.takes_values and (offer := _inputs(fragment, free)) is not None:
+        return offer
+    position, arguments = _count_arguments(command, earlier), command.arguments
     if arguments and (position < len(arguments) or arguments[-1].repeats):
         return _values_of(arguments[min(position, len(arguments) - 1)], fragment)
-    if schema is None or not command.takes_values:
-        return None
-    taken = {word.name for word in earlier}
-    return _inputs(fragment, (item.id for item in schema.parameters if item.multiple or item.id not in taken))
+    return None
 
 
 def _inputs(fragment: str, names: Iterable[str]) -> Offer | None:
     return _offer(fragment, "param", (f"{quote_name(name)}=" for name in names))
 
 
-def _positional(command: Command, words: list[Word]) -> list[str]:
-    given: list[str] = []
-    rest = iter(words)
+def _count_arguments(command: Command, words: list[Word]) -> int:
+    """Returns how many of the words are arguments, and neither options nor settings."""
+    count, rest = 0, iter(words)
     for word in rest:
         flag = command.flag(word.text) if word.name is None else None
         if flag is not None and flag.value:
             next(rest, None)
-        elif flag is None and (word.name is None or not command.takes_values):
-            given.append(word.text)
-    return given
-
-
-def _model_in(command: Command, words: list[Word]) -> ModelSchema | None:
-    given = [text for text in _positional(command, words) if "/" in text]
-    return session.known_schema(given[0]) if given else None
+        count += flag is None and (word.name is None or not command.takes_values)
+    return count
 
 
 def _values_of(argument: Argument, typed: str) -> Offer | None:
     """Offers values of an argument or option."""
-    if argument.kind == "model":
-        return _models(typed)
-    if argument.kind == "file":
-        return _offer(typed, "file", _paths(typed))
-    if argument.kind == "command":
-        return _offer(typed, "magic", (command.name for command in COMMANDS))
-    if argument.kind not in ("run", "source"):
-        return _offer(typed, "keyword", argument.choices)
-    texts = {}
-    for run in session.known_runs():
-        # JupyterLab wraps the description of a completion at spaces, over the rows below.
-        about = shorten(" ".join(run.snapshot.prompt.split()) or run.model, _LONGEST_PROMPT)
-        texts[run.short_id] = about.replace(" ", "\N{NO-BREAK SPACE}")
-    if argument.kind == "source":
+    kind, texts = argument.kind, dict.fromkeys(argument.choices, "keyword")
+    if kind == "model":
+        texts = {schema.slug: kind for schema in session.known_schemas()}
+    elif kind == "command":
+        texts = {command.name: "magic" for command in COMMANDS}
+    elif kind in ("run", "source"):
+        for run in session.known_runs():
+            # JupyterLab wraps the description of a completion at spaces, over the rows below.
+            about = shorten(" ".join(run.snapshot.prompt.split()) or run.model, _LONGEST_PROMPT)
+            texts[run.short_id] = about.replace(" ", "\N{NO-BREAK SPACE}")
+    if kind in ("file", "source"):
         texts |= dict.fromkeys(_paths(typed), "file")
-    return _offer(typed, "run", texts)
-
-
-def _models(typed: str) -> Offer | None:
-    return _offer(typed, "model", (schema.slug for schema in session.known_schemas()), anywhere=True)
+    return _offer(typed, kind, texts)
 
 
 def _choices(schema: ModelSchema | None, name: str, fragment: str) -> Offer | None:
@@ -182,7 +181,7 @@ def _in_body(lines: list[str], line_number: int, before: str, first_line: str) -
     """Offers settings in the block of `name: value` lines; a prompt gets nothing."""
     if any(line == SEPARATOR for line in lines[1:line_number]) or SEPARATOR not in lines[line_number + 1 :]:
         return None
-    schema = _model_in(CELL, _words(first_line))
+    schema = _model_in(_words(first_line))
     if schema is None:
         return None
     names = [item.id for item in schema.parameters]
@@ -204,27 +203,25 @@ def _in_film(lines: list[str], line_number: int, before: str, first_line: str) -
         return None
     rest = before.removeprefix(SEPARATOR)
     words = _words(rest)
-    if not words:
-        return None
-    typed, schema = words[-1], _model_in(SHOT, words[:-1]) or _model_in(FILM, _words(first_line))
-    fragment = rest[typed.start :]
-    if typed.name == "from":
+    if words and words[-1].name == "from":
         heads = (line.split()[1:2] for line in lines[1:line_number] if line.startswith(start))
         names = (word for head in heads for word in head if "=" not in word and "/" not in word)
-        return _offer(fragment, "value", ["previous", *names])
-    if typed.name is not None:
-        return _choices(schema, typed.name, fragment)
-    taken = {word.name for word in words}
-    settings = [item.id for item in schema.parameters if item.id not in taken] if schema else []
-    return _inputs(fragment, ("from", *settings)) or _models(fragment)
+        return _offer(rest[words[-1].start :], "value", ["previous", *names])
+    return _after_command(SHOT, words, rest, _model_in(_words(first_line)), ("from",))
 
 
-def _offer(typed: str, kind: str, texts: Iterable[str], *, anywhere: bool = False) -> Offer | None:
-    """Offers the texts that begin with what is typed; a mapping of texts gives their descriptions."""
+def _model_in(words: Iterable[Word]) -> ModelSchema | None:
+    """Returns the first model that words name."""
+    named = (word.text for word in words if word.name is None and "/" in word.text)
+    return next(filter(None, map(session.known_schema, named)), None)
+
+
+def _offer(typed: str, kind: str, texts: Iterable[str]) -> Offer | None:
+    """Offers the texts that begin with what is typed, and models that hold it; a mapping describes its texts."""
     wanted = typed.lower().lstrip("\"'")
     about = texts if isinstance(texts, Mapping) else dict.fromkeys(texts, kind)
     found = [text for text in about if text.lower().lstrip("\"'").startswith(wanted)]
-    if anywhere:
+    if kind == "model":
         found += [text for text in about if wanted in text.lower() and text not in found]
     return Offer(typed, {text: about[text] for text in found}) if found else None
 

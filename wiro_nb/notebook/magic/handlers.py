@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import builtins
-import keyword
-import re
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from wiro_nb.errors import BudgetExceeded, ConfirmationNeeded
 from wiro_nb.films.extend import plan_extension
 from wiro_nb.films.plan import FilmPlan
-from wiro_nb.formatting import as_sentence, read_usd
+from wiro_nb.formatting import as_sentence
 from wiro_nb.notebook import account, reproduce
 from wiro_nb.notebook.display import publish
 from wiro_nb.notebook.film import actions as film
@@ -36,8 +33,6 @@ from wiro_nb.schema.types import ModelSchema
 from wiro_nb.session.prices import confirm_total
 from wiro_nb.session.submission import Batch
 from wiro_nb.sweeps.axes import read_axis
-
-_Value = TypeVar("_Value")
 
 
 def call_line(line: str) -> Any:
@@ -69,54 +64,21 @@ def call_cell(line: str, body: str) -> Any:
     return _run(parsed, schema, cell_values(schema, parsed, body))
 
 
-# Options that commands share -----------------------------------------------------------------
-
-
 def _submit_options(parsed: Parsed) -> SubmitOptions:
-    limit = read_usd(parsed.option("max_cost"), "--max-cost", "--max-cost 0.50")
-    return SubmitOptions("magic", fresh=parsed.has("fresh"), max_cost_usd=limit)
-
-
-def _check_variable(parsed: Parsed) -> None:
-    """Refuses a variable that `--as` cannot set: it is no name, or would hide one."""
-    name, hidden = parsed.option("as"), getattr(current_shell(), "user_ns_hidden", ())
-    if name is None:
-        return
-    if not name.isidentifier() or keyword.iskeyword(name):
-        fail(f"--as needs a variable name, not {name!r}")
-    if hasattr(builtins, name):
-        fail(f"--as {name} would hide Python's own {name}: choose another name")
-    if name.startswith("_") or name in hidden:
-        fail(f"--as {name} would hide a name that IPython uses: choose another name")
+    options = parsed.options
+    return SubmitOptions("magic", fresh=options.get("fresh", False), max_cost_usd=options.get("max_cost"))
 
 
 def _assign(parsed: Parsed, value: Any) -> None:
     """Assigns a handle to the variable that `--as` names, before anything is waited for."""
-    name, shell = parsed.option("as"), current_shell()
-    if name and shell is not None:
-        shell.user_ns[name] = value
+    if "as" in parsed.options and (shell := current_shell()) is not None:
+        shell.user_ns[parsed.options["as"]] = value
 
 
 def _show(view: LiveView[Any], parsed: Parsed) -> Any:
     """Assigns a handle to its variable, shows it, waits for it where that is wanted, and returns it."""
     _assign(parsed, view.handle)
-    return view.show_and_wait(wait=parsed.has("wait") or None)
-
-
-def _read(parsed: Parsed, key: str, kind: Callable[[str], _Value], pattern: str, what: str) -> _Value | None:
-    """Returns the value of an option, or None; one that does not match the pattern is refused."""
-    text = parsed.option(key)
-    if text is not None and re.fullmatch(pattern, text) is None:
-        fail(f"--{key} needs {what}, not {text[:20]!r}")
-    return None if text is None else kind(text)
-
-
-def _read_crossfade(parsed: Parsed) -> float:
-    return _read(parsed, "crossfade", _seconds, r"\d{1,2}(\.\d{1,4})?s?", "seconds such as 0.3") or 0.0
-
-
-def _seconds(text: str) -> float:
-    return float(text.rstrip("s"))
+    return view.show_and_wait(wait=parsed.options.get("wait"))
 
 
 # Runs and sweeps ----------------------------------------------------------------------------
@@ -124,17 +86,16 @@ def _seconds(text: str) -> float:
 
 def _run(parsed: Parsed, schema: ModelSchema, values: Mapping[str, Any]) -> Any:
     """Starts a run or sweep, shows it in the cell, and returns its handle; None for a dry run."""
-    _check_variable(parsed)
     for name, count in parsed.repeated.items():
         parameter = schema.get(name)
         if parameter is not None and not parameter.multiple:
             fail(f"{name} is given {count} times; it takes one value")
-    if parsed.listed("sweep"):
+    if parsed.options.get("sweep"):
         return _sweep(parsed, schema, values)
     for name in ("zip", "yes"):
-        if parsed.has(name):
+        if name in parsed.options:
             fail(f"--{name} belongs to a sweep: --sweep seed=1..6")
-    if parsed.has("dry_run"):
+    if "dry_run" in parsed.options:
         manager, origin = session.manager(), origin_of(current_context(), "magic")
         publish(preview_run(manager, Batch([manager.prepare(schema, values, origin=origin)], origin)))
         return None
@@ -143,7 +104,6 @@ def _run(parsed: Parsed, schema: ModelSchema, values: Mapping[str, Any]) -> Any:
 
 def _extend(parsed: Parsed, body: str = "") -> Any:
     """Starts the run that continues from a clip; the body of a cell holds settings and the prompt."""
-    _check_variable(parsed)
     handle, model = find_run(parsed.arguments["RUN"]), parsed.arguments.get("MODEL")
     schema = session.schema(model or handle.model)
     _, inputs = plan_extension(
@@ -151,41 +111,40 @@ def _extend(parsed: Parsed, body: str = "") -> Any:
         handle,
         cell_values(schema, parsed, body, may_be_bare=True),
         model=schema.slug,
-        frame=_read(parsed, "frame", int, r"-?\d{1,6}", "a whole number"),
-        at_s=_read(parsed, "at", _seconds, r"\d{1,6}(\.\d{1,6})?s?", "a time in seconds such as 3.2s"),
+        frame=parsed.options.get("frame"),
+        at_s=parsed.options.get("at"),
     )
     return _run(parsed, schema, inputs)
 
 
 def _sweep(parsed: Parsed, schema: ModelSchema, values: Mapping[str, Any]) -> Any:
-    axes, options = [read_axis(text) for text in parsed.listed("sweep")], _submit_options(parsed)
-    plan = make_plan(schema.slug, axes, values, options, zipped=parsed.has("zip"))
-    if parsed.has("dry_run"):
+    axes, options = [read_axis(text) for text in parsed.options["sweep"]], _submit_options(parsed)
+    plan = make_plan(schema.slug, axes, values, options, zipped="zip" in parsed.options)
+    if "dry_run" in parsed.options:
         publish(preview_sweep(plan))
         return None
-    return _show(SweepView(start(plan, options, yes=parsed.has("yes"))), parsed)
+    return _show(SweepView(start(plan, options, yes="yes" in parsed.options)), parsed)
 
 
 def _rerun(parsed: Parsed) -> Any:
-    _check_variable(parsed)
-    options, is_many = _submit_options(parsed), parsed.has("all")
-    found = reproduce.find(parsed.arguments["RUN|FILE"], all=is_many, force=parsed.has("force"))
+    options, is_many = _submit_options(parsed), "all" in parsed.options
+    found = reproduce.find(parsed.arguments["RUN|FILE"], all=is_many, force="force" in parsed.options)
     if found[0].is_film:
         if parsed.values:
             fail("a film is rerun unchanged; to change a shot, use Edit this shot in its view")
         return _make_film(parsed, film.plan_again(found[0], options))
     replays = reproduce.plan(found, parsed.values, options)
-    if parsed.has("dry_run"):
+    if "dry_run" in parsed.options:
         for replay in replays:
             publish(preview_rerun(session.manager(), replay))
         if not is_many:
             return None
         requests = [replay.prepared for replay in replays if replay.prepared is not None]
         return message(f"in all {confirm_total(session.manager(), requests, None)}; nothing was sent")
-    handles, forecast = reproduce.start(replays, options, all=is_many, yes=parsed.has("yes"))
+    handles, forecast = reproduce.start(replays, options, all=is_many, yes="yes" in parsed.options)
     if is_many:
         _assign(parsed, handles)
-        return reproduce.wait_and_list(handles, parsed.has("wait") or None, forecast)
+        return reproduce.wait_and_list(handles, parsed.options.get("wait"), forecast)
     sentences = map(as_sentence, (session.notices.get(handles[0].id, ""), *replays[0].lines))
     session.notices[handles[0].id] = " ".join(filter(None, sentences))
     return _show(RunView(handles[0]), parsed)
@@ -203,22 +162,22 @@ def call_film(line: str, body: str) -> Any:
     """
     refuse_keys_in_body(body)
     parsed = parse_cell_line(line, FILM)
-    _check_variable(parsed)
     shots = [read_shot(head, prompt) for head, prompt in split_shots(body)]
     options = _submit_options(parsed)
-    out = parsed.option("out") or "film.mp4"
-    target = film.make_target(out, _read_crossfade(parsed), parsed.option("audio"), options)
+    given = parsed.options
+    out, crossfade_s, audio = given.get("out", "film.mp4"), given.get("crossfade", 0.0), given.get("audio")
+    target = film.make_target(out, crossfade_s, audio, options)
     plan = film.make_plan(shots, target, options, model=parsed.arguments.get("MODEL"), shared=parsed.values)
     return _make_film(parsed, plan)
 
 
 def _make_film(parsed: Parsed, plan: FilmPlan) -> Any:
     """Makes a film and shows it; None for a dry run."""
-    if parsed.has("dry_run"):
+    if "dry_run" in parsed.options:
         publish(plan_output(plan))
         return None
     try:
-        handle = film.start(plan, yes=parsed.has("yes"))
+        handle = film.start(plan, yes="yes" in parsed.options)
     except (ConfirmationNeeded, BudgetExceeded):
         publish(plan_output(plan))  # the question is about these shots and prices
         raise
@@ -245,12 +204,8 @@ def read_shot(head: str, prompt: str) -> dict[str, Any]:
 
 
 def _join(parsed: Parsed) -> Any:
-    return film.join(
-        *parsed.listed("RUN|FILE"),
-        out=parsed.option("out") or "film.mp4",
-        crossfade_s=_read_crossfade(parsed),
-        audio=parsed.option("audio"),
-    )
+    options = dict(parsed.options)
+    return film.join(*parsed.arguments["RUN|FILE"], crossfade_s=options.pop("crossfade", 0.0), **options)
 
 
 # Other commands -----------------------------------------------------------------------------
@@ -259,19 +214,7 @@ def _join(parsed: Parsed) -> Any:
 def _form(parsed: Parsed) -> Any:
     from wiro_nb.notebook.form.controller import form
 
-    return form(parsed.arguments["MODEL"], parsed.values, source=parsed.option("from"))
-
-
-def _runs(parsed: Parsed) -> Any:
-    limit = _read(parsed, "limit", int, r"0*[1-9][0-9]{0,8}", "a whole number above 0")
-    return runs(
-        all=parsed.has("all"),
-        model=parsed.option("model"),
-        state=parsed.option("state"),
-        text=parsed.option("text"),
-        since=parsed.option("since"),
-        limit=limit or 50,
-    )
+    return form(parsed.arguments["MODEL"], parsed.values, source=parsed.options.get("from"))
 
 
 def _budget(parsed: Parsed) -> Any:
@@ -291,29 +234,34 @@ def _help(parsed: Parsed) -> Any:
     return help_output(command)
 
 
+def _plainly(function: Callable[..., Any]) -> Callable[[Parsed], Any]:
+    """Returns the handler that passes arguments in order, and options by name."""
+    return lambda parsed: function(*parsed.arguments.values(), **parsed.options)
+
+
 HANDLERS: dict[str, Callable[[Parsed], Any]] = {
-    "status": lambda parsed: monitor(),
-    "models": lambda parsed: models(" ".join(parsed.listed("QUERY"))),
-    "info": lambda parsed: info(parsed.arguments["MODEL"]),
+    "status": _plainly(monitor),
+    "models": lambda parsed: models(" ".join(parsed.arguments["QUERY"])),
+    "info": _plainly(info),
     "form": _form,
     "run": lambda parsed: _run(parsed, session.schema(parsed.arguments["MODEL"]), parsed.values),
-    "runs": _runs,
-    "show": lambda parsed: (actions.tree if parsed.has("tree") else actions.show)(parsed.arguments["RUN"]),
+    "runs": _plainly(runs),
+    "show": lambda parsed: (actions.tree if parsed.options else actions.show)(parsed.arguments["RUN"]),
     "rerun": _rerun,
     "extend": _extend,
     "join": _join,
-    "compare": lambda parsed: reproduce.compare(*parsed.arguments.values()),
-    "verify": lambda parsed: reproduce.verify(*parsed.listed("PATH")),
-    "wait": lambda parsed: actions.wait(parsed.arguments.get("RUN")),
-    "cancel": lambda parsed: actions.cancel(parsed.arguments["RUN"]),
-    "attach": lambda parsed: actions.attach(parsed.arguments["TASK"]),
-    "forget": lambda parsed: actions.forget(parsed.arguments["RUN"]),
-    "download": lambda parsed: actions.download(parsed.arguments["RUN"]),
+    "compare": _plainly(reproduce.compare),
+    "verify": lambda parsed: reproduce.verify(*parsed.arguments["PATH"]),
+    "wait": _plainly(actions.wait),
+    "cancel": _plainly(actions.cancel),
+    "attach": _plainly(actions.attach),
+    "forget": _plainly(actions.forget),
+    "download": _plainly(actions.download),
     "budget": _budget,
-    "spent": lambda parsed: account.spent(parsed.option("by") or "model"),
-    "login": lambda parsed: account.login(),
-    "logout": lambda parsed: account.logout(),
-    "use": lambda parsed: account.use(parsed.arguments["SERVICE"]),
+    "spent": _plainly(account.spent),
+    "login": _plainly(account.login),
+    "logout": _plainly(account.logout),
+    "use": _plainly(account.use),
     "help": _help,
 }
 """The function of each command."""
@@ -327,12 +275,8 @@ def help_output(about: Command | None = None) -> Output:
         lines = (f"wiro: {about.usage}", f"  {about.summary}")
         head, more = Block(join(code(about.usage), line(about.summary)), lines), (about.example, "")
         what = "a setting of the model; quotes around values with spaces, name={expression} for a Python value"
-        rows = [(item.typed, item.help) for item in about.arguments]
-        rows += [("name=value", what)] if about.takes_values else []
-        rows += [(item.typed, item.help) for item in about.flags]
-    table = (
-        name_table((h("span", code(name), style="white-space:nowrap"), text) for name, text in rows)
-        if rows
-        else join()
-    )
+        values = [("name=value", what)] if about.takes_values else []
+        rows = [*((item.typed, item.help) for item in (*about.arguments, *about.flags)), *values]
+    names = (h("span", code(name), style="white-space:nowrap") for name, _ in rows)
+    table = name_table(zip(names, (text for _, text in rows), strict=True))
     return compose(head, Block(table, text_table(rows)), next_steps(more))

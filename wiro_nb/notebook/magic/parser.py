@@ -5,15 +5,18 @@ Keys and tokens typed into a cell are refused, since the notebook and the histor
 
 from __future__ import annotations
 
+import builtins
+import keyword
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
+from wiro_nb.formatting import read_usd
 from wiro_nb.notebook.magic.cells import Word, fail, parse_body, read_settings, split_words
 from wiro_nb.notebook.session import current_shell
-from wiro_nb.presentation.command_table import CELL, COMMANDS, MAGIC, STATUS, Command, find_command
+from wiro_nb.presentation.command_table import CELL, COMMANDS, MAGIC, STATUS, Argument, Command, find_command
 from wiro_nb.redaction import holds_secret, register_secret
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.sweeps.axes import read_axis
@@ -33,37 +36,32 @@ KEY_REFUSED = (
 )
 
 
+_NUMBERS: dict[str, tuple[str, Callable[[str], float], str]] = {
+    "count": (r"0*[1-9]\d{0,8}", int, "a whole number above 0"),
+    "integer": (r"-?\d{1,6}", int, "a whole number"),
+    "seconds": (r"\d{1,6}(\.\d{1,6})?s?", lambda text: float(text.rstrip("s")), "a time in seconds such as 3.2s"),
+}
+"""Options that are numbers, by `Argument.kind`: how they are written, how they are read, and what they are."""
+
+
 @dataclass(frozen=True, slots=True)
 class Parsed:
     """What was typed.
 
     Attributes:
         command: The command called.
-        arguments: By the argument's name; absent ones are absent.
-        options: By `Argument.key`; switches are True. What may be given several times is a list, as typed.
+        arguments: By the argument's name, a list where it repeats; absent ones are absent.
+        options: By `Argument.key`: True for a switch, else the value by its kind, and a list of the texts as typed
+            for what may be given several times; absent ones are absent.
         values: `name=value` pairs, expressions evaluated; a name given several times has a list.
         repeated: How often such a name is given.
     """
 
     command: Command
-    arguments: dict[str, str] = field(default_factory=dict)
-    options: dict[str, Any] = field(default_factory=dict)
-    values: dict[str, Any] = field(default_factory=dict)
-    repeated: dict[str, int] = field(default_factory=dict)
-
-    def listed(self, key: str) -> list[str]:
-        """Returns every value of an option or argument that may be given several times, with its quotes."""
-        value = self.options.get(key)
-        return value if isinstance(value, list) else []
-
-    def has(self, key: str) -> bool:
-        """Returns whether an option is given."""
-        return bool(self.options.get(key))
-
-    def option(self, key: str) -> str | None:
-        """Returns the value of an option that takes one, or None."""
-        value = self.options.get(key)
-        return value if isinstance(value, str) else None
+    arguments: dict[str, Any]
+    options: dict[str, Any]
+    values: dict[str, Any]
+    repeated: dict[str, int]
 
 
 def parse_line(line: str) -> Parsed:
@@ -71,13 +69,14 @@ def parse_line(line: str) -> Parsed:
 
     Raises:
         UsageError: No such command, a wrong option or argument, an expression that raises, or a key.
+        InputError: An amount of money is none.
     """
     words = split_words(line)
     refuse_keys(words)
     first = words.pop(0) if words else Word(STATUS)
     command = None if first.name or first.quoted else find_command(first.text)
     if command is None:
-        fail(_unknown_command(first))
+        fail(_unknown_command(first.typed))
     if command.name == "login" and words:
         for word in words:
             register_secret(word.text)
@@ -90,6 +89,7 @@ def parse_cell_line(line: str, command: Command = CELL) -> Parsed:
 
     Raises:
         UsageError: The model is missing, an option is wrong, an expression raises, or a key was typed.
+        InputError: An amount of money is none.
     """
     words = split_words(line)
     refuse_keys(words)
@@ -108,7 +108,7 @@ def _parse_words(command: Command, words: list[Word]) -> Parsed:
             given.setdefault(word.name, []).append(word)
         else:
             positional.append(word.typed)
-    arguments = _bind(command, positional, options)
+    arguments = _bind(command, positional)
     repeated = {name: len(items) for name, items in given.items() if len(items) > 1}
     found = {name: [_value_of(word) for word in items] for name, items in given.items()}
     values = {name: items if name in repeated else items[0] for name, items in found.items()}
@@ -127,19 +127,39 @@ def _take_flag(command: Command, text: str, queue: list[Word], options: dict[str
         fail(f"{name} is given twice")
     if not flag.value and equals:
         fail(f"{name} takes no value")
-    value: str | bool = inline if equals else True
     if flag.value and not equals:
         if not queue or (queue[0].text.startswith("--") and not queue[0].quoted):
             fail(f"{name} needs a value: {name} {flag.value}")
-        value = queue.pop(0).typed
+        inline = queue.pop(0).typed
+    value = _read_option(flag, inline) if flag.value else True
     options[flag.key] = [*options.get(flag.key, ()), value] if flag.repeats else value
 
 
-def _bind(command: Command, rest: list[str], options: dict[str, Any]) -> dict[str, str]:
-    bound: dict[str, str] = {}
+def _read_option(flag: Argument, text: str) -> Any:
+    """Returns the value of an option by its kind."""
+    if flag.kind == "usd":
+        return read_usd(text, flag.name, f"{flag.name} 0.50")
+    if flag.kind == "variable":
+        hidden = getattr(current_shell(), "user_ns_hidden", ())
+        if not text.isidentifier() or keyword.iskeyword(text):
+            fail(f"{flag.name} needs a variable name, not {text!r}")
+        if hasattr(builtins, text):
+            fail(f"{flag.name} {text} would hide Python's own {text}: choose another name")
+        if text.startswith("_") or text in hidden:
+            fail(f"{flag.name} {text} would hide a name that IPython uses: choose another name")
+    if (number := _NUMBERS.get(flag.kind)) is None:
+        return text
+    pattern, read, what = number
+    if re.fullmatch(pattern, text) is None:
+        fail(f"{flag.name} needs {what}, not {text[:20]!r}")
+    return read(text)
+
+
+def _bind(command: Command, rest: list[str]) -> dict[str, Any]:
+    bound: dict[str, Any] = {}
     for argument in command.arguments:
         if argument.repeats:
-            options[argument.name], rest = rest, []
+            bound[argument.name], rest = rest, []
         elif rest:
             bound[argument.name] = rest.pop(0)
         elif argument.required:
@@ -150,8 +170,7 @@ def _bind(command: Command, rest: list[str], options: dict[str, Any]) -> dict[st
     return bound
 
 
-def _unknown_command(word: Word) -> str:
-    typed = word.typed
+def _unknown_command(typed: str) -> str:
     if "/" in typed:
         return f"{typed!r} is not a command. To run a model: %%{MAGIC} {typed}; its inputs: %wiro info {typed}"
     near = get_close_matches(typed, [command.name for command in COMMANDS], 1)
@@ -191,7 +210,7 @@ def cell_values(schema: ModelSchema, parsed: Parsed, body: str, *, may_be_bare: 
     if twice is not None:
         fail(f"{twice} is given on the first line and again in the body")
     joined: dict[str, Any] = {**values, **head}
-    varied = [read_axis(text).name for text in parsed.listed("sweep")]
+    varied = [read_axis(text).name for text in parsed.options.get("sweep", ())]
     if prompt and target is not None:
         if target in joined:
             fail(f"{target} is given as a setting and again as the body of the cell")

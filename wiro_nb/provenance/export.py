@@ -14,6 +14,7 @@ import json
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
@@ -26,16 +27,7 @@ from wiro_nb.provenance.embed import content_hashes, recorded_hashes
 from wiro_nb.provenance.record import SIDECAR_NAME, write_sidecar
 
 METADATA_NAME = "ro-crate-metadata.json"
-_CRATE = "https://w3id.org/ro/crate/1.1"
-_CONTEXT = [f"{_CRATE}/context", "https://w3id.org/ro/terms/workflow-run/context"]
-_WORKFLOW_CRATE = "https://w3id.org/workflowhub/workflow-ro-crate/1.0"
-_PROFILES = {
-    "https://w3id.org/ro/wfrun/process/0.5": "Process Run Crate",
-    "https://w3id.org/ro/wfrun/workflow/0.5": "Workflow Run Crate",
-    _WORKFLOW_CRATE: "Workflow RO-Crate",
-}
 _JUPYTER = "https://jupyter.org/"
-_EXECUTION, _LICENSE = "#execution", "#license"
 _ENDS = {
     "succeeded": ("succeeded", "http://schema.org/CompletedActionStatus"),
     "failed": ("failed", "http://schema.org/FailedActionStatus"),
@@ -93,21 +85,21 @@ def export_crate(
         crate = _Crate(target, find_input)
         workflow = crate.add_workflow(notebook, runs)
         actions = [crate.add_run(run) for run in runs]
-        crate.add_execution(workflow, runs, actions)
-        crate.add_root(title, workflow, actions, max(run.record["times"]["created"] for run in runs))
-        return Export(crate.write(), tuple(dict.fromkeys(crate.left_out)))
+        path = crate.write(title, workflow, [run.record["times"] for run in runs], actions)
+        return Export(path, tuple(dict.fromkeys(crate.left_out)))
     except OSError as error:
         raise InputError(f"{target.name} cannot be written: {error.strerror}", hint=hint) from None
 
 
 class _Crate:
-    """Entities by id, and the files they stand for."""
+    """Entities by id, those of `crate.json` first, and the files they stand for."""
 
     def __init__(self, folder: Path, find_input: Callable[[str], Path | None]) -> None:
         self._folder = folder
         self._find_input = find_input
-        self._entities: dict[str, dict[str, Any]] = {}
-        self._parts: dict[str, None] = {}
+        template = resources.files("wiro_nb.provenance").joinpath("crate.json").read_text("utf-8")
+        self._metadata: dict[str, Any] = json.loads(template)
+        self._entities: dict[str, dict[str, Any]] = {item["@id"]: item for item in self._metadata["@graph"]}
         self._made: dict[str, list[str]] = {}
         self.left_out: list[str] = []
 
@@ -117,7 +109,6 @@ class _Crate:
             shutil.copyfile(notebook, self._folder / name)
         else:
             write_atomically(self._folder / name, _replay_notebook(runs))
-        self._add(_JUPYTER, "ComputerLanguage", name="Jupyter Notebook", url={"@id": _JUPYTER})
         return self._add_file(
             name,
             ["File", "SoftwareSourceCode", "ComputationalWorkflow"],
@@ -215,48 +206,33 @@ class _Crate:
                 return  # its own files say what they are based on
             later, parent = [named], parent.get("parent")
 
-    def add_execution(self, workflow: str, runs: Sequence[CrateRun], actions: Sequence[str]) -> None:
-        """Adds the one action that stands for executing the notebook, as the profile asks for."""
+    def write(self, title: str, workflow: str, times: Sequence[Mapping[str, Any]], actions: Sequence[str]) -> Path:
+        """Completes the crate and returns the path of its metadata; `times` are those of the runs.
+
+        One action stands for executing the notebook, as the profile asks for.
+        """
         made = [item for action in actions for item in self._entities[action].get("result", ())]
-        times = [run.record["times"] for run in runs]
-        self._add(
-            _EXECUTION,
+        execution = self._add(
+            "#execution",
             "CreateAction",
             name=f"Execution of {workflow}",
-            description=f"{len(runs)} runs, which made {len(made)} files",
+            description=f"{len(actions)} runs, which made {len(made)} files",
             instrument={"@id": workflow},
             startTime=_time(min(item["created"] for item in times)),
             object=[item for action in actions for item in self._entities[action]["object"]],
             result=made,
             endTime=_time(max((item["finished"] for item in times if item["finished"]), default=None)),
         )
-
-    def add_root(self, title: str, workflow: str, actions: Sequence[str], published: str) -> None:
-        """Adds the crate itself, with the profiles it follows."""
-        for profile, name in _PROFILES.items():
-            self._add(profile, "CreativeWork", name=name, version=profile.rpartition("/")[2])
-        note = "Add the licence of the clips before publishing."
-        self._add(_LICENSE, "CreativeWork", name="Not stated", description=note)
-        self._add(
-            "./",
-            "Dataset",
-            name=title,
-            description="Clips made with generative video models, with the requests that made them.",
-            datePublished=_time(published),
-            license={"@id": _LICENSE},
-            conformsTo=_refer(_PROFILES),
-            hasPart=_refer(self._parts),
-            mainEntity={"@id": workflow},
-            mentions=_refer([_EXECUTION, *actions]),
-        )
-        profiles = _refer([_CRATE, _WORKFLOW_CRATE])
-        self._add(METADATA_NAME, "CreativeWork", about={"@id": "./"}, conformsTo=profiles)
-
-    def write(self) -> Path:
-        """Writes the metadata file and returns its path."""
-        content = {"@context": _CONTEXT, "@graph": list(self._entities.values())}
+        self._entities["./"] |= {
+            "name": title,
+            "datePublished": _time(max(item["created"] for item in times)),
+            "hasPart": _refer(name for name, entity in self._entities.items() if "contentSize" in entity),
+            "mainEntity": {"@id": workflow},
+            "mentions": _refer([execution, *actions]),
+        }
+        self._metadata["@graph"] = list(self._entities.values())
         path = self._folder / METADATA_NAME
-        write_atomically(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+        write_atomically(path, (json.dumps(self._metadata, indent=2, ensure_ascii=False) + "\n").encode())
         return path
 
     def _copy(
@@ -287,10 +263,7 @@ class _Crate:
 
     def _add_file(self, place: str, kind: str | list[str] = "File", **facts: Any) -> str:
         """Adds a file of the crate and returns its id: the path, with what a URI does not take encoded."""
-        size = str((self._folder / place).stat().st_size)
-        entity_id = self._add(quote(place), kind, contentSize=size, **facts)
-        self._parts[entity_id] = None
-        return entity_id
+        return self._add(quote(place), kind, contentSize=str((self._folder / place).stat().st_size), **facts)
 
     def _add(self, entity_id: str, kind: str | list[str], **facts: Any) -> str:
         """Adds an entity with the facts that are not None, and returns its id."""

@@ -1,7 +1,12 @@
-"""Checks notebooks, run folders, clips and the ledger: hashes, files, records, and that no secret is in them."""
+"""Checks notebooks, run folders, clips and the ledger: hashes, files, records, and that no secret is in them.
+
+A shared file must not contain keys and tokens, URLs with credentials, or paths of this machine. Every pattern that
+looks for them takes time in proportion to the text, whatever the text is.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,10 +20,10 @@ from wiro_nb.ids import short_id
 from wiro_nb.ledger.state import LedgerRow, RunOutput
 from wiro_nb.provenance.content_credentials import describe_credentials
 from wiro_nb.provenance.embed import content_hashes, format_of, read_embedded, recorded_hashes
-from wiro_nb.provenance.find import Source, find_records
+from wiro_nb.provenance.find import Source, find_records, output_marks
 from wiro_nb.provenance.made_by import made_by_summary
-from wiro_nb.provenance.record import HASH_FIELD, SIDECAR_NAME, canonical_json
-from wiro_nb.provenance.secret_scan import scan_file
+from wiro_nb.provenance.record import HASH_FIELD, SIDECAR_NAME, canonical_json, parse_json, read_bytes
+from wiro_nb.redaction import MASK, redact
 from wiro_nb.reproduce import locate_output
 from wiro_nb.services.credentials import CLOUD, find_credentials, named_services
 from wiro_nb.session.manager import Manager
@@ -29,6 +34,11 @@ ReadLedger = Callable[[str], Mapping[str, Any] | None]
 _PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".gif"}
 _CLIP_SUFFIXES = _PICTURES | {".mp4", ".mov", ".m4v", ".webm", ".mp3", ".wav", ".m4a"}
 _REQUEST = ("model", "service", "parameters", "files", "seed", "task_id")
+_SECRET_FIELDS = re.compile(r"(?i)socketaccesstoken|tasktoken|x-api-key|x-signature|api[_-]?secret")
+_ROOTS = r"home|Users|root|var|tmp|private|mnt|media|srv|data|opt|work|workspace|content|kaggle"
+_ABSOLUTE = re.compile(rf"(?:^|[\s\"'=(,\[:])((?:file://)?(?:/(?:{_ROOTS})/|[A-Za-z]:[\\/])[^\s\"')\]]+)")
+_LOGIN_URL = re.compile(r"[A-Za-z0-9+.-]://[^/\s:@]+:[^/\s@]+@")
+_WORD = re.compile(r"[A-Za-z0-9_\-]{6,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +118,7 @@ def _known_secrets(manager: Manager) -> frozenset[str]:
 
 
 def verify_paths(
-    paths: list[Path],
-    *,
-    read_ledger: ReadLedger = lambda run_id: None,
-    secrets: Collection[str] = (),
+    paths: list[Path], *, read_ledger: ReadLedger = lambda run_id: None, secrets: Collection[str] = ()
 ) -> list[Finding]:
     """Checks notebooks, run folders and clips.
 
@@ -125,7 +132,7 @@ def verify_paths(
         agreement with the ledger, and secrets or private paths in records and notebooks.
     """
     findings: list[Finding] = []
-    index = _FileIndex(paths)
+    verifier = _Verifier(paths, read_ledger, secrets)
     for path in paths:
         targets = list(_targets(path))
         if not targets:
@@ -133,7 +140,7 @@ def verify_paths(
             nothing = nothing if is_there(path) else "there is no such file"
             findings.append(Finding("problem", "file", path.name, nothing))
         for target in targets:
-            findings += _verify_file(target, index, read_ledger, secrets)
+            findings += verifier.verify(target)
     return findings
 
 
@@ -152,67 +159,105 @@ def _targets(path: Path) -> Iterator[Path]:
             yield item
 
 
-def _verify_file(
-    path: Path, index: _FileIndex, read_ledger: ReadLedger, secrets: Collection[str]
-) -> Iterator[Finding]:
-    for secret in scan_file(path, secrets):
-        level = "problem" if secret.is_secret else "note"
-        yield Finding(level, "secret", path.name, f"{secret.label}: {secret.excerpt}")
-    yield from _verify_credentials(path, path.name)
-    refused: list[BadRecord] = []
-    try:
-        found = find_records(path, refused=refused)
-    except BadRecord as error:
-        level = "note" if error.reason == "none" else "problem"
-        yield Finding(level, "record", path.name, error.message)
-        return
-    for bad in refused:
-        yield Finding("problem", "record", path.name, bad.message)
-    for item in found:
-        where = f"{path.name}#{short_id(item.record['run_id'])}"
-        maker = made_by_summary(item.record)
-        made = f"; made by {maker}" if maker else ""
-        yield Finding("ok", "record", where, f"the record is whole and unchanged{made}")
+class _Verifier:
+    """Checks files one by one; the clips near them are hashed once, and only when a file is missing.
+
+    A clip that carries its record has other bytes than those the service sent; its media data,
+    which the tag leaves alone, vouches for it.
+    """
+
+    def __init__(self, paths: list[Path], read_ledger: ReadLedger, secrets: Collection[str]) -> None:
+        self._paths, self._read_ledger, self._secrets = paths, read_ledger, secrets
+        self._hashes_of = cache(content_hashes)
+
+    def verify(self, path: Path) -> Iterator[Finding]:
+        """Yields the findings in one file."""
+        yield from scan_file(path, self._secrets)
+        yield from _verify_credentials(path, path.name)
+        refused: list[BadRecord] = []
         try:
-            yield from _verify_outputs(item, path, where, index, read_ledger)
-        except (BadRecord, OSError) as error:
-            yield Finding("problem", "file", where, getattr(error, "message", None) or "a file cannot be read")
-        yield from _verify_ledger(item.record, where, read_ledger)
+            found = find_records(path, refused=refused)
+        except BadRecord as error:
+            yield _refused(error, path.name)
+            return
+        for bad in refused:
+            yield Finding("problem", "record", path.name, bad.message)
+        for item in found:
+            where = f"{path.name}#{item.short_id}"
+            maker = made_by_summary(item.record)
+            made = f"; made by {maker}" if maker else ""
+            yield Finding("ok", "record", where, f"the record is whole and unchanged{made}")
+            try:
+                yield from self._verify_outputs(item, path, where)
+            except OSError:
+                yield Finding("problem", "file", where, "a file cannot be read")
+            yield from self._verify_ledger(item, where)
 
+    def _verify_outputs(self, item: Source, path: Path, where: str) -> Iterator[Finding]:
+        outputs = [output for output in item.record["outputs"] if output.get("sha256")]
+        if item.kind == "clip" or item.path != path:  # a clip that lost its tag is known by the sidecar beside it
+            # Exactly the named file, wherever it is now; other files of its run are not checked.
+            yield _describe_content(path.name, where, any(self._matches(path, output) for output in outputs))
+            return
+        for output in outputs:
+            if not output.get("path"):
+                continue
+            name, place = Path(output["path"]).name, locate_output(item.path, output)
+            if place is not None and self._matches(place, output):
+                yield _describe_content(name, where, True)
+                yield from _verify_embedded(item, place, where)
+                yield from _verify_credentials(place, where)
+            elif (moved := self._find_moved(output)) is not None:
+                seen = f"{moved.parent.name}/{moved.name}"
+                yield Finding("note", "file", where, f"{name} was moved; the same content is in {seen}")
+            elif place is not None:
+                yield _describe_content(name, where, False)
+            else:
+                is_known = self._read_ledger(item.run_id) is not None
+                again = f"%wiro download {item.short_id}" if is_known else f"make it again: %wiro rerun {where}"
+                yield Finding("problem", "file", where, f"{name} is missing; {again}")
 
-def _verify_outputs(
-    item: Source, path: Path, where: str, index: _FileIndex, read_ledger: ReadLedger
-) -> Iterator[Finding]:
-    outputs = [output for output in item.record["outputs"] if output.get("sha256")]
-    if item.kind == "clip" or item.path != path:  # a clip that lost its tag is known by the sidecar beside it
-        # Exactly the named file, wherever it is now; other files of its run are not checked.
-        yield _describe_content(path.name, where, any(index.matches(path, output) for output in outputs))
-        return
-    for output in outputs:
-        if not output.get("path"):
-            continue
-        name, place = Path(output["path"]).name, locate_output(item.path, output)
-        is_same = place is not None and index.matches(place, output)
-        moved = None if is_same else index.find(output)
-        if moved is not None:
-            seen = f"{moved.parent.name}/{moved.name}"
-            yield Finding("note", "file", where, f"{name} was moved; the same content is in {seen}")
-        elif place is None:
-            run_id, again = item.record["run_id"], f"make it again: %wiro rerun {where}"
-            if read_ledger(run_id) is not None:
-                again = f"%wiro download {short_id(run_id)}"
-            yield Finding("problem", "file", where, f"{name} is missing; {again}")
-        else:
-            yield _describe_content(name, where, is_same)
-        if place is not None and is_same:
-            yield from _verify_embedded(item, place, where)
-            yield from _verify_credentials(place, where)
+    def _verify_ledger(self, item: Source, where: str) -> Iterator[Finding]:
+        known = self._read_ledger(item.run_id)
+        if known is None and not item.is_film:  # a film was joined on this machine: no run of a service
+            yield Finding("note", "ledger", where, "this machine's ledger does not know the run")
+        elif known is not None and known.get(HASH_FIELD) == item.record.get(HASH_FIELD):
+            yield Finding("ok", "ledger", where, "the ledger agrees")
+        elif known is not None and _level_of_difference(item.record, known) == "note":
+            yield Finding("note", "ledger", where, "the ledger has a later record of the same request and outputs")
+        elif known is not None:
+            yield Finding("problem", "ledger", where, "the ledger has another record of this run")
+
+    def _matches(self, path: Path, output: Mapping[str, Any]) -> bool:
+        """True when the file is the recorded output, with or without a tag."""
+        return not recorded_hashes(output).isdisjoint(self._hashes_of(path))
+
+    def _find_moved(self, output: Mapping[str, Any]) -> Path | None:
+        """Returns a clip with the recorded content, or None."""
+        least = output.get("size_bytes") or 0  # a tag only ever adds to a file
+        large_enough = (path for path in self._clips if path.stat().st_size >= least)
+        return next((path for path in large_enough if self._matches(path, output)), None)
+
+    @cached_property
+    def _clips(self) -> list[Path]:
+        """The clips below a named folder; for a named file, those in its folder and its outputs."""
+        found: set[Path] = set()
+        for path in self._paths:
+            if is_there(path) and path.is_dir():
+                found.update(path.rglob("*"))
+            else:
+                found.update(path.parent.glob("*"), (path.parent / OUTPUTS_FOLDER).rglob("*"))
+        return sorted(item for item in found if item.suffix.lower() in _CLIP_SUFFIXES and item.is_file())
 
 
 def _describe_content(name: str, where: str, is_same: bool) -> Finding:
     if is_same:
         return Finding("ok", "file", where, f"{name} is there and unchanged")
     return Finding("problem", "file", where, f"{name} is not what the service sent: its content changed")
+
+
+def _refused(error: BadRecord, where: str) -> Finding:
+    return Finding("note" if error.reason == "none" else "problem", "record", where, error.message)
 
 
 def _verify_embedded(item: Source, place: Path, where: str) -> Iterator[Finding]:
@@ -222,10 +267,9 @@ def _verify_embedded(item: Source, place: Path, where: str) -> Iterator[Finding]
     try:
         inside = read_embedded(place)
     except BadRecord as error:
-        level = "note" if error.reason == "none" else "problem"
-        yield Finding(level, "record", where, error.message)
+        yield _refused(error, where)
         return
-    if inside["run_id"] != item.record["run_id"]:
+    if inside["run_id"] != item.run_id:
         other = short_id(inside["run_id"])
         yield Finding("problem", "record", where, f"{place.name} carries the record of run {other}")
     elif inside[HASH_FIELD] != item.record[HASH_FIELD]:
@@ -239,20 +283,6 @@ def _verify_credentials(path: Path, where: str) -> Iterator[Finding]:
         yield Finding("problem" if found.is_valid is False else "note", "credentials", where, found.text)
 
 
-def _verify_ledger(record: Mapping[str, Any], where: str, read_ledger: ReadLedger) -> Iterator[Finding]:
-    known = read_ledger(record["run_id"])
-    if known is None and "film" in record:
-        return  # joined on this machine: no run of a service
-    if known is None:
-        yield Finding("note", "ledger", where, "this machine's ledger does not know the run")
-    elif known.get(HASH_FIELD) == record.get(HASH_FIELD):
-        yield Finding("ok", "ledger", where, "the ledger agrees")
-    elif _level_of_difference(record, known) == "note":
-        yield Finding("note", "ledger", where, "the ledger has a later record of the same request and outputs")
-    else:
-        yield Finding("problem", "ledger", where, "the ledger has another record of this run")
-
-
 def _level_of_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     """Returns "note" where two records differ in what a later look may change: files fetched again, the cost."""
     requests = [canonical_json({name: record.get(name) for name in _REQUEST}) for record in (one, other)]
@@ -262,36 +292,76 @@ def _level_of_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> st
     return "problem" if differs else "note"
 
 
-class _FileIndex:
-    """Hashes of the clips in some places, taken once and only when asked for.
+# Secrets -------------------------------------------------------------------------------------
 
-    A clip that carries its record has other bytes than those the service sent; its media data,
-    which the tag leaves alone, vouches for it.
+
+def scan_file(path: Path, secrets: Collection[str] = ()) -> list[Finding]:
+    """Returns secrets and paths in a notebook, a sidecar or the record inside a clip, without duplicates.
+
+    Args:
+        path: The file; one that cannot be read has no findings.
+        secrets: Keys, secrets and task tokens to search for, beside those this process has registered.
     """
+    content = _read(path)
+    marks = list(output_marks(content))
+    cells = content.pop("cells", None) if isinstance(content, dict) else None
+    found = dict.fromkeys(
+        Finding("problem" if is_problem else "note", "secret", path.name, message)
+        for value, is_own in ((content, True), (cells, False), (marks, True))
+        for text, is_ours in _texts(value, is_own)
+        for message, is_problem in scan_text(text, secrets, is_own=is_ours)
+    )
+    # A path in a record is a problem, the same path in a user's code only a note: report it once.
+    worst = {item.message for item in found if item.level == "problem"}
+    return [item for item in found if item.level == "problem" or item.message not in worst]
 
-    def __init__(self, paths: list[Path]) -> None:
-        self._paths = paths
-        self._hashes_of = cache(content_hashes)
 
-    def matches(self, path: Path, output: Mapping[str, Any]) -> bool:
-        """True when the file is the recorded output, with or without a tag."""
-        return not recorded_hashes(output).isdisjoint(self._hashes_of(path))
+def scan_text(text: str, secrets: Collection[str] = (), *, is_own: bool = True) -> Iterator[tuple[str, bool]]:
+    """Yields what a text must not contain, with an excerpt that is safe to show, and whether it is a problem.
 
-    def find(self, output: Mapping[str, Any]) -> Path | None:
-        """Returns a clip with the recorded content, or None."""
-        least = output.get("size_bytes") or 0  # a tag only ever adds to a file
-        large_enough = (path for path in self._clips if path.stat().st_size >= least)
-        return next((path for path in large_enough if self.matches(path, output)), None)
+    Args:
+        text: Any text.
+        secrets: As in `scan_file`; a set.
+        is_own: True for text this package wrote; a path or a field's name in a user's own may be meant.
+    """
+    if redact(text) != text or any(word in secrets for word in _WORD.findall(text)):
+        yield f"a key, secret or task token: {MASK}", True
+    for match in _SECRET_FIELDS.finditer(text):
+        yield f"the name of a secret field: {match.group()}", is_own
+    if _LOGIN_URL.search(text):
+        yield f"an address with a login: {MASK}", True
+    home = str(Path.home())
+    if len(home) > 1 and home in text:
+        yield "the home folder: ~", is_own
+    for match in _ABSOLUTE.finditer(text):
+        yield f"a path of this machine: {match.group(1)}", is_own
 
-    @cached_property
-    def _clips(self) -> list[Path]:
-        return sorted(set(self._list_clips()))
 
-    def _list_clips(self) -> Iterator[Path]:
-        """Lists the clips below a named folder; for a named file, those in its folder and its outputs."""
-        for path in self._paths:
-            folders = [path.rglob("*")]
-            if not (is_there(path) and path.is_dir()):
-                folders = [path.parent.glob("*"), (path.parent / OUTPUTS_FOLDER).rglob("*")]
-            for items in folders:
-                yield from (item for item in items if item.suffix.lower() in _CLIP_SUFFIXES and item.is_file())
+def _read(path: Path) -> Any:
+    try:
+        if path.suffix.lower() not in {".ipynb", ".json"}:
+            return [item.record for item in find_records(path, ignore_hash=True)]
+        raw = read_bytes(path)
+        return parse_json(raw)
+    except (OSError, BadRecord):
+        return None
+    except ValueError:
+        return raw.decode("utf-8", "replace")
+
+
+def _texts(value: Any, is_own: bool, *, is_setting: bool = False) -> Iterator[tuple[str, bool]]:
+    """Yields every text and every key of nested JSON, unescaped; the lines of a cell are joined.
+
+    With each text comes whether this package wrote it. A setting such as the prompt is a user's words, unless it
+    is nothing but a path.
+    """
+    if isinstance(value, str):
+        yield value, is_own and not (is_setting and _ABSOLUTE.fullmatch(value) is None)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield str(key), is_own
+            yield from _texts(item, is_own, is_setting=is_setting or key == "parameters")
+    elif isinstance(value, list):
+        is_text = value and all(isinstance(item, str) for item in value)
+        for item in ["".join(value)] if is_text else value:
+            yield from _texts(item, is_own, is_setting=is_setting)

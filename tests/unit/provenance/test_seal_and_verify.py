@@ -18,10 +18,9 @@ from wiro_nb.errors import BadRecord, InputError
 from wiro_nb.files import hash_file
 from wiro_nb.provenance.embed import embed_record, hash_media
 from wiro_nb.provenance.record import write_sidecar
-from wiro_nb.provenance.secret_scan import scan_text
 from wiro_nb.redaction import register_secret
 from wiro_nb.reproduce.seal import seal_notebook
-from wiro_nb.reproduce.verify import verify_paths
+from wiro_nb.reproduce.verify import scan_text, verify_paths
 
 
 def make_notebook(path: Path, record: dict[str, Any] | None) -> Path:
@@ -200,11 +199,11 @@ def test_secrets_and_private_paths_are_problems() -> None:
         '"path": "/home/someone/clip.mp4"',
         r'"C:\Users\someone\clip.mp4"',
     ):
-        found = scan_text(text)
+        found = list(scan_text(text))
         assert found, text
-        assert not any("sk-very" in item.excerpt or "password" in item.excerpt for item in found)
-        assert any(item.is_secret for item in found)
-    assert scan_text('"path": "wiro_outputs/x/0.mp4", "prompt": "at home / in var"') == []
+        assert not any("sk-very" in message or "password" in message for message, _ in found)
+        assert any(is_problem for _, is_problem in found)
+    assert list(scan_text('"path": "wiro_outputs/x/0.mp4", "prompt": "at home / in var"')) == []
 
 
 def test_an_empty_folder_says_there_is_nothing(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from wiro_nb.errors import TimedOut
+from wiro_nb.errors import ConfigError, TimedOut
 
 _Result = TypeVar("_Result")
 _log = logging.getLogger(__name__)
@@ -54,11 +54,11 @@ class IoThread:
         """Runs a coroutine on the I/O thread and returns at once with its future.
 
         Raises:
-            RuntimeError: The thread was closed.
+            ConfigError: The thread was closed.
         """
         try:
             loop = self._ensure_loop()
-        except RuntimeError:
+        except ConfigError:
             work.close()
             raise
         return asyncio.run_coroutine_threadsafe(work, loop)
@@ -89,11 +89,12 @@ class IoThread:
             raise
 
     def call_soon(self, callback: Callable[..., object], *args: Any) -> None:
-        """Calls a plain function on the I/O thread soon; does nothing once closed."""
-        try:
-            self._ensure_loop().call_soon_threadsafe(callback, *args)
-        except RuntimeError:
-            _log.debug("the I/O thread is closed; %s was not called", callback)
+        """Calls a plain function on the I/O thread soon.
+
+        Raises:
+            ConfigError: The thread was closed.
+        """
+        self._ensure_loop().call_soon_threadsafe(callback, *args)
 
     def close(self, timeout_s: float = 5.0) -> bool:
         """Cancels what still runs, ends the loop and joins the thread.
@@ -124,7 +125,7 @@ class IoThread:
     def _ensure_loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._closed:
-                raise RuntimeError("wiro_nb is closed")
+                raise ConfigError("wiro_nb was closed in this process", hint="%load_ext wiro_nb")
             if self._loop is None or self._thread is None or not self._thread.is_alive():
                 self._loop = asyncio.new_event_loop()
                 self._thread = threading.Thread(

@@ -24,7 +24,7 @@ from wiro_nb.reproduce.compare import compare_sources, find_side
 from wiro_nb.reproduce.replay import MissingFile, plan_rerun, require_ready
 from wiro_nb.reproduce.seal import seal_notebook
 from wiro_nb.reproduce.verify import verify as check
-from wiro_nb.session.prices import Limits, confirm_total, describe_plan
+from wiro_nb.session.prices import Limits, confirm_total
 from wiro_nb.session.submission import Batch
 from wiro_nb.terminal import StatusLine
 
@@ -174,7 +174,7 @@ def _rebuild(manager: Manager, source: Source, arguments: argparse.Namespace) ->
     limit, out_dir = read_max_cost(arguments), arguments.out
     origin = Origin(kind="cli")
     plan = plan_rebuild(manager, source, origin=origin, fresh=arguments.fresh, max_cost_usd=limit, out_dir=out_dir)
-    say(f"{source.name}, {len(plan.shots)} shots on {manager.service_name}: {describe_plan(plan)}")
+    say(f"{source.name}, {len(plan.shots)} shots on {manager.service_name}: {plan.total.describe()}")
     if arguments.dry_run:
         return Exit.DONE
     film, line = Film.start(manager, plan, None if arguments.yes else Limits()), StatusLine()

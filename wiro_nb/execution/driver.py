@@ -114,20 +114,19 @@ class Worker:
         lease = timedelta(seconds=self.writer.settings.lease_s)
         return replace(row, lease_owner=self.owner, lease_until=utc_now() + lease)
 
-    def start(self, run: Run, prepared: Prepared) -> None:
-        """Starts driving a run that was just planned, with this process's lease on it."""
-        self._begin(run, prepared, run.snapshot.lease_until)
+    def follow(self, run: Run, prepared: Prepared | None = None) -> None:
+        """Starts driving a run, or observing it while another process drives it.
 
-    async def follow(self, run: Run) -> None:
-        """Takes a run of the ledger over, or observes it while another process drives it."""
-        self._begin(run)
-
-    def _begin(self, run: Run, prepared: Prepared | None = None, held_until: datetime | None = None) -> None:
+        Args:
+            run: The run.
+            prepared: The request of a run that was just planned, with this process's lease on it.
+        """
         if run.done or run.id in self._active:
             return
         if self._closing:
             run._complete(session_closed_error(run))  # nothing else would wake its waiters
             return
+        held_until = None if prepared is None else run.snapshot.lease_until
         active = self._active[run.id] = ActiveRun(run, prepared, held_until)
         active.task = asyncio.create_task(self._drive(active), name=f"wiro-run-{run.short_id}")
 
@@ -210,7 +209,7 @@ class Worker:
             if await self._ensure_lease(active):
                 await self.finisher.finalize(run, end)
                 if run.snapshot.is_cost_open and not run.snapshot.is_free:
-                    self.finisher.complete_later(run)
+                    self.finisher.complete(run, self.writer.settings.late_checks_s)
                 return True
         except LeaseLost:
             _log.warning("run %s is followed by another process now", run.short_id)
@@ -250,16 +249,18 @@ class Worker:
 
     # Cancelling ------------------------------------------------------------------------------
 
-    async def cancel(self, run: Run) -> None:
+    def cancel(self, run: Run) -> None:
         """Ends a run: before it is sent here, after that at the service; in another process through the ledger."""
-        ledger = self.writer.ledger
         if run.done and not run.state.is_final:
             run._reopen()  # an error stopped it
-        self._begin(run)
+        self.follow(run)
         active = self._active.get(run.id)
-        if active is None:
-            return  # it ended just now
-        active.cancel()  # at once: it may be about to leave
+        if active is not None:  # else it ended just now
+            active.cancel()  # at once: it may be about to leave
+            self._spawn(self._request_cancel(active))
+
+    async def _request_cancel(self, active: ActiveRun) -> None:
+        run, ledger = active.run, self.writer.ledger
         try:
             # It outlives this process and reaches the driving one. The handle keeps its row: the step that the
             # run takes at this moment may be newer than this one.
@@ -320,7 +321,7 @@ class Worker:
         if active.task is not None:
             active.task.cancel()
             await asyncio.wait({active.task})
-        self._begin(active.run)
+        self.follow(active.run)
 
     # Closing ---------------------------------------------------------------------------------
 

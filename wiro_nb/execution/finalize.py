@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
@@ -124,20 +124,22 @@ class Finisher:
 
     # Late charges and files ------------------------------------------------------------------
 
-    def complete_later(self, run: Run) -> None:
-        """Starts asking for missing cost and files a few times, from a while after the run's end."""
-        self._begin(run, self._writer.settings.late_checks_s)
+    def complete(self, run: Run, pauses_s: Sequence[float] = (0.0,)) -> None:
+        """Starts asking for the cost and files that an ended run lacks, after each pause until it lacks nothing.
 
-    async def complete(self, runs: Iterable[Run], *, once: bool = False) -> None:
-        """Starts asking at once for missing cost and files of runs.
-
-        Args:
-            runs: They may be waited for: each is done again afterwards.
-            once: True asks once; else some more times.
+        A run that is waited for (it is not done) is done again afterwards; another one is asked about once at a
+        time.
         """
-        for run in runs:
-            if once or run.id not in self._late.values():
-                self._begin(run, (0.0,) if once else (0.0, *self._writer.settings.late_checks_s))
+
+        def ended(task: asyncio.Task[None]) -> None:
+            del self._late[task]
+            if not run.done:  # its files were waited for
+                run._complete(error_from_dict(run.snapshot.error))
+
+        if not run.done or run.id not in self._late.values():
+            task = asyncio.create_task(self._complete(run, pauses_s))
+            self._late[task] = run.id
+            task.add_done_callback(ended)  # not in the task: one that is cancelled before it began wakes nobody
 
     async def fetch(self, run: Run) -> None:
         """Downloads the files of a run that succeeded once more.
@@ -169,16 +171,6 @@ class Finisher:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-    def _begin(self, run: Run, pauses_s: Sequence[float]) -> None:
-        def ended(task: asyncio.Task[None]) -> None:
-            del self._late[task]
-            if not run.done:  # its files were waited for
-                run._complete(error_from_dict(run.snapshot.error))
-
-        task = asyncio.create_task(self._complete(run, pauses_s))
-        self._late[task] = run.id
-        task.add_done_callback(ended)  # not in the task: one that is cancelled before it began wakes nobody
 
     async def _complete(self, run: Run, pauses_s: Sequence[float]) -> None:
         for pause in pauses_s:

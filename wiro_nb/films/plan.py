@@ -32,7 +32,7 @@ from wiro_nb.reproduce import find_input
 from wiro_nb.reproduce.replay import plan_source, refuse
 from wiro_nb.schema.values import Prepared
 from wiro_nb.session.manager import Manager
-from wiro_nb.session.prices import Limits, add_up, confirm_plan, describe_plan
+from wiro_nb.session.prices import Limits, Total
 from wiro_nb.session.submission import Batch
 
 _PLACEHOLDER_PNG = base64.b64decode(
@@ -52,7 +52,7 @@ class FilmPlan:
         shots: In order.
         made: Reused runs, finished or in progress, by the name of their shot.
         prices: Estimates of the missing shots, by name.
-        cost: Total of the missing shots.
+        total: Of the missing shots.
         origin: The notebook and cell that request it.
         fresh: True when no earlier run is reused.
     """
@@ -63,9 +63,8 @@ class FilmPlan:
     shots: tuple[Shot, ...]
     made: dict[str, Run]
     prices: dict[str, Estimate]
-    cost: Estimate
+    total: Total
     origin: Origin
-    free_label: str
     fresh: bool = False
 
     @property
@@ -121,9 +120,8 @@ def plan_film(
         tuple(shots),
         made,
         dict(zip(missing, estimates, strict=True)),
-        add_up(estimates),
+        Total.of(estimates, manager.choice.free_label, len(made)),
         origin,
-        manager.choice.free_label,
         fresh,
     )
 
@@ -175,13 +173,14 @@ def confirm(manager: Manager, plan: FilmPlan, limits: Limits | None) -> None:
     """Refuses a film that needs confirmation, or whose total exceeds the budget.
 
     Raises:
-        ConfirmationNeeded: As `require_confirmation`.
+        ConfirmationNeeded: As `Total.confirm`.
         BudgetExceeded: All missing shots together would go over the budget; none is sent then.
     """
-    confirm_plan(plan, limits, what="this film")
-    most_usd = plan.cost.most_usd
+    summary = plan.total.describe()
+    plan.total.confirm(limits, f"this film would send {summary}")
+    most_usd = plan.total.cost.most_usd
     if plan.missing and most_usd is not None:  # of an unknown price only the ledger can tell, run by run
-        manager.budget(plan.origin.notebook).check("This film", most_usd, describe_plan(plan))
+        manager.budget(plan.origin.notebook).check("This film", most_usd, summary)
 
 
 # A film made again ---------------------------------------------------------------------------

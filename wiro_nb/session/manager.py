@@ -7,19 +7,19 @@ deadline; `submit` does not wait for anything but the disk.
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import weakref
 from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 
-from wiro_nb.config import cache_dir
+from wiro_nb.config import cache_dir, data_dir
 from wiro_nb.errors import ConfigError, LedgerError, WiroError
 from wiro_nb.execution.driver import Worker
-from wiro_nb.execution.requests import Origin, notebook_dir_of_row, resolve_inputs
+from wiro_nb.execution.requests import Origin, notebook_dir_of_row, resolve_inputs, store_inputs
 from wiro_nb.execution.run import Run
 from wiro_nb.execution.settings import Settings
 from wiro_nb.execution.state_writer import StateWriter, session_closed_error
@@ -32,13 +32,12 @@ from wiro_nb.schema import find_bundled, free_form_schema
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import Prepared, prepare
 from wiro_nb.services import Services
-from wiro_nb.services.catalogue import ModelCard
+from wiro_nb.services.catalogue import ModelCard, archive_schema
 from wiro_nb.services.selection import ServiceChoice
 from wiro_nb.session.lineage import take_frame
 from wiro_nb.session.prices import Prices
-from wiro_nb.session.submission import Batch, Submission, attach_task, find_made, plan_missing, read_task
+from wiro_nb.session.submission import Batch, Submission, attach_task, make_folder, out_folder_of, read_task
 
-_log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 _ASK_TIMEOUT_S = 45.0
 _FETCH_TIMEOUT_S = 3600.0
@@ -52,6 +51,10 @@ class Manager:
         service: Name of the service to begin with; None chooses as `services.resolve_service` does.
         settings: To begin with; replaced as a whole by assigning `manager.settings`.
         sandbox_arguments: Further arguments of the sandbox's command line (tests: `--faults SPEC`).
+
+    Attributes:
+        settings: As given. is_closed: True after `close`.
+        services: The services of this process. prices: Of the present one.
     """
 
     def __init__(
@@ -69,7 +72,7 @@ class Manager:
         self.prices = Prices(self.services, lambda: self.ledger, self._io)
         self._worker: Worker | None = None
         self._runs: weakref.WeakValueDictionary[str, Run] = weakref.WeakValueDictionary()
-        self._closed = False
+        self.is_closed = False
 
     # Service ---------------------------------------------------------------------------------
 
@@ -138,26 +141,33 @@ class Manager:
             InvalidFile, ConfigError: Input files cannot be stored, or clips cannot be saved.
             MissingCredentials, LedgerError: Nothing was written and nothing is sent.
         """
-        settings, worker = self.settings, self._get_worker()
-
-        def price(requests: Sequence[Prepared]) -> list[Decimal | None]:
+        settings, worker, ledger, origin = self.settings, self._get_worker(), self.ledger, batch.origin
+        notebook_dir = origin.folder
+        out_folder = out_folder_of(notebook_dir, out_dir or settings.out_dir)
+        plans = batch.plan(ledger, self.choice, out_folder)
+        rows = ledger.answer_plans(plans, batch.reuse())
+        stored: dict[str, Prepared] = {}
+        # Price, limits and files concern only what is missing: a run that is there already is never refused.
+        if missing := [place for place, plan in enumerate(plans) if rows[place] is plan]:
+            requests = [batch.requests[place] for place in missing]
             # The service is asked only where a limit depends on it.
-            own_usd = self.ledger.get_budget(batch.origin.notebook)
-            ask = any(limit is not None for limit in (max_cost_usd, settings.budget_usd, own_usd))
-            return self.prices.check(requests, max_cost_usd, ask=ask)
-
-        out_dir = out_dir or settings.out_dir
-        planned = plan_missing(
-            batch, self.ledger, self.choice, settings, out_dir=out_dir, price=price, own=worker.own
-        )
+            limits = (max_cost_usd, settings.budget_usd, ledger.get_budget(origin.notebook))
+            prices = self.prices.check(requests, max_cost_usd, ask=limits != (None, None, None))
+            make_folder(out_folder, origin.scope)
+            archive_schema(requests[0].schema, data_dir())
+            new = []
+            for place, request, price in zip(missing, requests, prices, strict=True):
+                stored[plans[place].run_id] = store_inputs(request, notebook_dir)
+                new.append(worker.own(replace(plans[place], estimated_usd=price)))
+            reuse = batch.reuse(used=[row.run_id for row in rows])
+            inserted = ledger.insert_plans(new, budget_usd=settings.budget_usd, reuse=reuse)
+            for place, row in zip(missing, inserted, strict=True):
+                rows[place] = row
         submissions = []
-        for row, request in planned:
-            run = self._handle(row)
-            if request is not None:
-                self._io.call_soon(worker.start, run, request)
-            else:
-                self.follow(run)
-            submissions.append(Submission(run, is_new=request is not None))
+        for row in rows:
+            run, prepared = self._handle(row), stored.get(row.run_id)
+            self.follow(run, prepared)
+            submissions.append(Submission(run, is_new=prepared is not None))
         return submissions
 
     def find_made(self, batch: Batch) -> list[Run | None]:
@@ -165,7 +175,9 @@ class Manager:
 
         `submit` asks again, inside the transaction that plans what is missing.
         """
-        return [None if row is None else self._handle(row) for row in find_made(batch, self.ledger, self.choice)]
+        plans = batch.plan(self.ledger, self.choice, Path())
+        rows = self.ledger.answer_plans(plans, batch.reuse())
+        return [None if row is plan else self._handle(row) for row, plan in zip(rows, plans, strict=True)]
 
     def get(self, query: str, notebook: str | None = None) -> Run:
         """Returns the run that an id, its beginning or its short id means.
@@ -199,9 +211,9 @@ class Manager:
     def complete_ended(self) -> None:
         """Asks the service for the costs and files that ended runs lack; returns at once."""
         with contextlib.suppress(ConfigError, LedgerError):  # without a key nothing can be asked
-            rows = self.ledger.incomplete(self.service_name)[:_MOST_INCOMPLETE]
-            if runs := [self._handle(row) for row in rows]:
-                self._submit_quietly(self._get_worker().finisher.complete(runs))
+            for row in self.ledger.incomplete(self.service_name)[:_MOST_INCOMPLETE]:
+                pauses_s = (0.0, *self.settings.late_checks_s)
+                self._io.call_soon(self._get_worker().finisher.complete, self._handle(row), pauses_s)
 
     def attach(self, task_id: str, *, origin: Origin | None = None) -> Run:
         """Takes a task into the ledger and follows it; an uncertain run that asked for it adopts it.
@@ -225,24 +237,31 @@ class Manager:
 
     # For handles -----------------------------------------------------------------------------
 
-    def follow(self, run: Run) -> None:
+    def follow(self, run: Run, prepared: Prepared | None = None) -> None:
         """Keeps a run of the ledger up to date; returns at once.
 
         One that stopped without an end is taken up again: the service is asked about an uncertain one anew, and
         for the files of a success whose download failed.
+
+        Args:
+            run: The run.
+            prepared: The request of a run that was just planned, with this process's lease on it.
         """
         is_over, lacks_files = run.state.is_final, run.snapshot.lacks_downloads
         if is_over and not (run.done and lacks_files):
             return  # it lacks nothing, or its files are being asked for
-        if run.done and self._closed:
-            return
         if run.done:
+            if self.is_closed:
+                return
             run._reopen()
         try:
             worker = self._get_worker()
-            self._submit_quietly(worker.finisher.complete([run], once=True) if is_over else worker.follow(run))
-        except (ConfigError, RuntimeError):
-            if not self._closed:
+            if is_over:
+                self._io.call_soon(worker.finisher.complete, run)
+            else:
+                self._io.call_soon(worker.follow, run, prepared)
+        except ConfigError:
+            if not self.is_closed:
                 raise
             run._complete(session_closed_error(run))  # nothing else would wake the waiters
 
@@ -250,7 +269,7 @@ class Manager:
         """Asks for the end of a run; returns at once."""
         if run.snapshot.state.is_final or (run.done and run.snapshot.state is RunState.UNCERTAIN):
             return
-        self._submit_quietly(self._get_worker().cancel(run))
+        self._io.call_soon(self._get_worker().cancel, run)
 
     def star(self, run: Run, is_starred: bool) -> None:
         """Marks a run as the best of its sweep, or removes the mark; notifies listeners."""
@@ -273,11 +292,6 @@ class Manager:
         """Returns one picture of a run's clip as PNG, with the same bytes each time; see `take_frame`."""
         kept = notebook_dir_of_row(run.snapshot) / OUTPUTS_FOLDER / INPUTS_FOLDER
         return take_frame(self.ledger, run, index, (kept, cache_dir() / "inputs"))
-
-    @property
-    def is_closed(self) -> bool:
-        """True after `close`."""
-        return self._closed
 
     def is_io_thread(self) -> bool:
         """True on the thread that must never block."""
@@ -303,9 +317,9 @@ class Manager:
     def close(self, timeout_s: float = 5.0) -> None:
         """Releases the runs for other processes, and closes connections, thread and sandbox."""
         with self._lock:
-            if self._closed:
+            if self.is_closed:
                 return
-            self._closed = True
+            self.is_closed = True
             worker, ledger = self._worker, self._ledger
         if self._io.is_running:
             with contextlib.suppress(WiroError):
@@ -320,12 +334,9 @@ class Manager:
     def _ask(self, work: Coroutine[Any, Any, _Result]) -> _Result:
         return self._io.run(work, timeout_s=_ASK_TIMEOUT_S)
 
-    def _submit_quietly(self, work: Coroutine[Any, Any, None]) -> None:
-        self._io.submit(work).add_done_callback(_log_failure)
-
     def _get_worker(self) -> Worker:
         with self._lock:
-            if self._closed:
+            if self.is_closed:
                 raise ConfigError("wiro_nb was closed in this process", hint="%load_ext wiro_nb")
             if self._worker is None:
                 writer = StateWriter(self.ledger, lambda: self.settings)
@@ -362,9 +373,3 @@ class Manager:
                 await worker.close(timeout_s)
         finally:
             await self.services.close_connections()
-
-
-def _log_failure(future: Any) -> None:
-    if not future.cancelled() and future.exception() is not None:
-        error = future.exception()
-        _log.error("background work failed: %s", error, exc_info=None if isinstance(error, WiroError) else error)

@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from wiro_nb.api.pricing import Estimate, Pricing, estimate
 from wiro_nb.config import SWEEP_LIMIT_RUNS, SWEEP_LIMIT_USD
@@ -134,18 +134,6 @@ class Prices:
 # All runs together ---------------------------------------------------------------------------
 
 
-def add_up(estimates: Sequence[Estimate]) -> Estimate:
-    """Returns what runs cost and take together; price or time of one that is unknown makes the total unknown."""
-    highs, seconds = ([getattr(item, name) for item in estimates] for name in ("high_usd", "seconds"))
-    return Estimate(
-        sum((item.low_usd for item in estimates), Decimal(0)),
-        None if None in highs else sum(highs, Decimal(0)),
-        "",
-        all(item.known for item in estimates),
-        None if None in seconds or not seconds else sum(seconds),
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Limits:
     """The most that is sent without being asked: US dollars, and runs."""
@@ -154,83 +142,84 @@ class Limits:
     runs: int = SWEEP_LIMIT_RUNS
 
 
-class SendPlan(Protocol):
-    """The plan of a sweep or film: the runs that answer parts of it already, and what is missing."""
+@dataclass(frozen=True, slots=True)
+class Total:
+    """All that a sweep, a film or several replays would send.
 
-    @property
-    def made(self) -> Sized:
-        """Runs."""
-
-    @property
-    def missing(self) -> Sized:
-        """What would be sent."""
-
-    @property
-    def cost(self) -> Estimate:
-        """Of what is missing."""
-
-    @property
-    def free_label(self) -> str:
-        """What a free service's price is called, else ""."""
-
-
-def describe_plan(plan: SendPlan, *, with_time: bool = True) -> str:
-    """Returns what a plan would send as text: "6 runs, about $0.24; 2 of 8 already made or under way"."""
-    text = describe_total(len(plan.missing), plan.cost, plan.free_label, with_time=with_time)
-    made, count = len(plan.made), len(plan.made) + len(plan.missing)
-    return f"{text}; {made} of {count} already made or under way" if made else text
-
-
-def describe_sent(plan: SendPlan, parts: str) -> str:
-    """Returns as a sentence what a plan sends, without the time; or that all its parts ("clips") are made."""
-    if not plan.missing:
-        return f"All {parts} already made. No charge. To run them again: --fresh"
-    return f"{describe_plan(plan, with_time=False)}."
-
-
-def require_confirmation(
-    count: int, cost: Estimate, limits: Limits | None, *, is_free: bool, summary: str
-) -> None:
-    """Refuses so many runs, or so much money, that the user should confirm first.
-
-    On a free service only the number of runs counts: nothing is billed there, but this machine does the work.
-
-    Args:
-        count: Runs to be sent.
-        cost: Of all of them.
-        limits: None where the user confirmed already.
-        is_free: True where nothing is billed.
-        summary: What would be sent; the reason is put behind it.
-
-    Raises:
-        ConfirmationNeeded: More runs or US dollars than `limits`, or an unknown price.
+    Attributes:
+        count: Runs that would be sent.
+        cost: Price and time of all of them; unknown when that of one is.
+        free_label: What a free service's price is called, else "".
+        made: Further parts that runs answer already.
     """
-    if limits is None:
-        return
-    most, reason = cost.most_usd, ""
-    if count > limits.runs:
-        reason = f"more than {format_count(limits.runs, 'run')}"
-    elif count and not is_free and (most is None or most > limits.usd):
-        reason = "their price is unknown" if most is None else f"more than ${limits.usd}"
-    if reason:
-        raise ConfirmationNeeded(
-            f"{summary}: {reason}",
-            runs=count,
-            low_usd=str(cost.low_usd) if cost.known else None,
-            high_usd=str(cost.high_usd) if cost.known and cost.high_usd is not None else None,
+
+    count: int
+    cost: Estimate
+    free_label: str
+    made: int = 0
+
+    @classmethod
+    def of(cls, estimates: Sequence[Estimate], free_label: str, made: int = 0) -> Total:
+        """Adds up estimates, one for each run that would be sent."""
+        highs, seconds = ([getattr(item, name) for item in estimates] for name in ("high_usd", "seconds"))
+        cost = Estimate(
+            sum((item.low_usd for item in estimates), Decimal(0)),
+            None if None in highs else sum(highs, Decimal(0)),
+            "",
+            all(item.known for item in estimates),
+            None if None in seconds or not seconds else sum(seconds),
         )
+        return cls(len(estimates), cost, free_label, made)
 
+    @property
+    def price(self) -> str:
+        """The price of all runs together as text; that of a free service is simulated."""
+        price = format_estimate(self.cost)
+        if self.free_label and not self.cost.high_usd:
+            return self.free_label
+        return f"{self.free_label} (simulated price: {price})" if self.free_label else price
 
-def confirm_plan(plan: SendPlan, limits: Limits | None, *, what: str) -> None:
-    """Refuses a plan that the user should confirm first; raises as `require_confirmation`.
+    def describe(self, *, with_time: bool = True) -> str:
+        """Returns "6 runs, about $0.24, about 1:30 of work; 2 of 8 already made or under way"."""
+        text, seconds = format_count(self.count, "run"), self.cost.seconds
+        if self.count:
+            text += f", {self.price}"
+            if with_time and seconds is not None and seconds >= 0.5:
+                text += f", about {format_duration(seconds)} of work"
+        return f"{text}; {self.made} of {self.made + self.count} already made or under way" if self.made else text
 
-    Args:
-        plan: Of a sweep or film.
-        limits: None where the user confirmed already.
-        what: "this sweep" or "this film".
-    """
-    summary = f"{what} would send {describe_plan(plan)}"
-    require_confirmation(len(plan.missing), plan.cost, limits, is_free=bool(plan.free_label), summary=summary)
+    def describe_sent(self, parts: str) -> str:
+        """Returns as a sentence what is sent, without the time; or that all parts ("clips") are made."""
+        if not self.count:
+            return f"All {parts} already made. No charge. To run them again: --fresh"
+        return f"{self.describe(with_time=False)}."
+
+    def confirm(self, limits: Limits | None, summary: str) -> None:
+        """Refuses so many runs, or so much money, that the user should confirm first.
+
+        On a free service only the number of runs counts: nothing is billed there, but this machine does the work.
+
+        Args:
+            limits: None where the user confirmed already.
+            summary: What would be sent; the reason is put behind it.
+
+        Raises:
+            ConfirmationNeeded: More runs or US dollars than `limits`, or an unknown price.
+        """
+        if limits is None:
+            return
+        cost, most, reason = self.cost, self.cost.most_usd, ""
+        if self.count > limits.runs:
+            reason = f"more than {format_count(limits.runs, 'run')}"
+        elif self.count and not self.free_label and (most is None or most > limits.usd):
+            reason = "their price is unknown" if most is None else f"more than ${limits.usd}"
+        if reason:
+            raise ConfirmationNeeded(
+                f"{summary}: {reason}",
+                runs=self.count,
+                low_usd=str(cost.low_usd) if cost.known else None,
+                high_usd=str(cost.high_usd) if cost.known and cost.high_usd is not None else None,
+            )
 
 
 def confirm_total(manager: Manager, requests: Sequence[Prepared], limits: Limits | None) -> str:
@@ -245,29 +234,10 @@ def confirm_total(manager: Manager, requests: Sequence[Prepared], limits: Limits
         Number, price, time and service of them all as text.
 
     Raises:
-        ConfirmationNeeded: As in `require_confirmation`.
+        ConfirmationNeeded: As in `Total.confirm`.
     """
-    cost, choice = add_up(manager.prices.forecast(requests)), manager.choice
-    summary = f"{describe_total(len(requests), cost, choice.free_label)}, on {manager.service_name}"
+    total = Total.of(manager.prices.forecast(requests), manager.choice.free_label)
+    summary = f"{total.describe()}, on {manager.choice.name}"
     if len(requests) > 1:
-        would = f"that would send {summary}"
-        require_confirmation(len(requests), cost, limits, is_free=choice.is_free, summary=would)
+        total.confirm(limits, f"that would send {summary}")
     return summary
-
-
-def describe_total(count: int, cost: Estimate, free: str, *, with_time: bool = True) -> str:
-    """Returns number, price (or a free service's label) and time: "6 runs, about $0.24, about 1:30 of work"."""
-    parts = [format_count(count, "run")]
-    if count:
-        parts.append(format_total(cost, free))
-        if with_time and cost.seconds is not None and cost.seconds >= 0.5:
-            parts.append(f"about {format_duration(cost.seconds)} of work")
-    return ", ".join(parts)
-
-
-def format_total(cost: Estimate, free: str) -> str:
-    """Returns the price of all runs together as text; `free` is the label of a free service, else ""."""
-    price = format_estimate(cost)
-    if free and not cost.high_usd:
-        return free
-    return f"{free} (simulated price: {price})" if free else price

@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from wiro_nb.api.answers import Task
-from wiro_nb.config import data_dir
 from wiro_nb.errors import NOTHING_SENT, ConfigError, InputError, NotAccessible, WiroError
-from wiro_nb.execution.requests import Origin, plan_row, store_inputs
+from wiro_nb.execution.requests import Origin, plan_row
 from wiro_nb.execution.run import Run
-from wiro_nb.execution.settings import Settings
 from wiro_nb.execution.submission_recovery import marked_run, may_be_of
 from wiro_nb.files import is_there
 from wiro_nb.ledger.ledger import Ledger
@@ -29,7 +26,6 @@ from wiro_nb.ledger.state import LedgerRow, RunState, Stage
 from wiro_nb.schema import find_bundled, free_form_schema
 from wiro_nb.schema.coerce import WireValue
 from wiro_nb.schema.values import Prepared
-from wiro_nb.services.catalogue import archive_schema
 from wiro_nb.services.connection import Connection
 from wiro_nb.services.selection import ServiceChoice
 from wiro_nb.session.lineage import find_parent, list_notebook_runs
@@ -144,58 +140,6 @@ class Submission:
             "--fresh sends another one and may pay twice.",
         }.get(self.run.state, "Already under way as run {}. To start another one: --fresh")
         return text.format(self.run.short_id)
-
-
-def find_made(batch: Batch, ledger: Ledger, choice: ServiceChoice) -> list[LedgerRow | None]:
-    """Returns for each request the run that answers it already, or None."""
-    plans = batch.plan(ledger, choice, Path())
-    rows = ledger.answer_plans(plans, batch.reuse())
-    return [None if row is plan else row for row, plan in zip(rows, plans, strict=True)]
-
-
-def plan_missing(
-    batch: Batch,
-    ledger: Ledger,
-    choice: ServiceChoice,
-    settings: Settings,
-    *,
-    out_dir: str | Path,
-    price: Callable[[Sequence[Prepared]], Sequence[Decimal | None]],
-    own: Callable[[LedgerRow], LedgerRow],
-) -> list[tuple[LedgerRow, Prepared | None]]:
-    """Returns for each request the run that answers it already, or a new one with its request, on disk then.
-
-    Args:
-        batch: The requests.
-        ledger: Where they are written.
-        choice: The service.
-        settings: The present ones.
-        out_dir: Folder of all runs' folders, relative to the notebook's, or absolute.
-        price: Forecasts new requests in USD; refuses those above a limit.
-        own: Puts this process's lease on a new row.
-
-    Raises:
-        WiroError: As `Manager.submit`; then nothing was written.
-    """
-    notebook_dir = batch.origin.folder
-    out_folder = out_folder_of(notebook_dir, out_dir)
-    plans = batch.plan(ledger, choice, out_folder)
-    rows = list(ledger.answer_plans(plans, batch.reuse()))
-    missing = [place for place, plan in enumerate(plans) if rows[place] is plan]
-    if not missing:
-        return [(row, None) for row in rows]
-    # Price, limits and files concern only what is missing: a run that is there already is never refused.
-    prices = price([batch.requests[place] for place in missing])
-    make_folder(out_folder, batch.origin.scope)
-    stored = {plans[place].run_id: store_inputs(batch.requests[place], notebook_dir) for place in missing}
-    for request in stored.values():
-        archive_schema(request.schema, data_dir())
-    new = [own(replace(plans[place], estimated_usd=usd)) for place, usd in zip(missing, prices, strict=True)]
-    reuse = batch.reuse(used=[row.run_id for row in rows])
-    inserted = ledger.insert_plans(new, budget_usd=settings.budget_usd, reuse=reuse)
-    for place, row in zip(missing, inserted, strict=True):
-        rows[place] = row
-    return [(row, stored.get(row.run_id)) for row in rows]
 
 
 # Tasks that exist already --------------------------------------------------------------------

@@ -12,14 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from wiro_nb.api.pricing import Estimate
 from wiro_nb.errors import InputError, InvalidParameter, WiroError
 from wiro_nb.execution.requests import Origin
 from wiro_nb.execution.run import Run
 from wiro_nb.schema import request_sha256
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import Prepared
-from wiro_nb.session.prices import add_up, format_total
+from wiro_nb.session.prices import Total
 from wiro_nb.session.submission import Batch
 from wiro_nb.sweeps.axes import (
     MOST_POINTS,
@@ -47,7 +46,7 @@ class SweepPlan:
         fixed: The values all runs share, as given.
         points: The values that vary, by name, in order. batch: One request for each point.
         made: Runs that answer points already: finished or under way, by position.
-        cost: Of the points that are not in `made`.
+        total: Of the points that are not in `made`.
         notes: Lines worth showing.
     """
 
@@ -59,8 +58,7 @@ class SweepPlan:
     points: tuple[dict[str, object], ...]
     batch: Batch
     made: dict[int, Run]
-    cost: Estimate
-    free_label: str
+    total: Total
     notes: tuple[str, ...] = ()
 
     @property
@@ -118,8 +116,7 @@ def plan_sweep(
         tuple(point for point, _ in prepared),
         batch,
         made,
-        add_up(manager.prices.forecast(missing)),
-        manager.choice.free_label,
+        Total.of(manager.prices.forecast(missing), manager.choice.free_label, len(made)),
         tuple(dict.fromkeys([*notes, *(note for request in requests for note in request.notes)])),
     )
 
@@ -166,9 +163,9 @@ def _too_large(manager: Manager, first: Prepared, count: int) -> InputError:
     one = manager.prices.estimate(first)
     high_usd = None if one.high_usd is None else one.high_usd * count
     together = replace(one, low_usd=one.low_usd * count, high_usd=high_usd)
-    price = format_total(together, manager.choice.free_label)
+    total = Total(count, together, manager.choice.free_label)
     return InputError(
-        f"this sweep has {count:,} runs, {price} at the price of the first; "
+        f"this sweep has {count:,} runs, {total.price} at the price of the first; "
         f"one sweep takes at most {MOST_POINTS:,}",
         hint="give fewer values, or --zip to pair them",
         runs=count,

@@ -24,7 +24,7 @@ from wiro_nb.ledger.state import RunState
 from wiro_nb.notebook.film.rendering import plan_output
 from wiro_nb.provenance.embed import read_embedded
 from wiro_nb.session.manager import Manager
-from wiro_nb.session.prices import Limits, describe_plan
+from wiro_nb.session.prices import Limits
 
 DEADLINE_S = 60
 Given = list[dict[str, Any]]
@@ -85,7 +85,7 @@ def test_shots_run_in_order_of_what_they_need_and_only_changed_ones_again(manage
 
     other = changed(STORM, "waves", prompt="higher waves")
     assert plan(manager, other).missing == ["waves", "boat"]
-    assert "2 of 4 already made" in describe_plan(plan(manager, other))
+    assert "2 of 4 already made" in plan(manager, other).total.describe()
     third = start(manager, other).wait(DEADLINE_S)
     assert [run.id for run in third.runs][::3] == [opening.id, harbour.id]
     assert third.runs[1].id != waves.id
@@ -134,10 +134,10 @@ def test_a_film_that_is_retried_twice_at_once_continues_once(
     film.wait(DEADLINE_S, check=False)
     both, follow = threading.Barrier(2), manager.follow
 
-    def slow_follow(run: Any) -> None:
+    def slow_follow(run: Any, *prepared: Any) -> None:
         with suppress(threading.BrokenBarrierError):
             both.wait(0.3)  # broken unless both presses come this far
-        follow(run)
+        follow(run, *prepared)
 
     monkeypatch.setattr(manager, "follow", slow_follow)
     before, presses = runs_asked(sandbox), [threading.Thread(target=film.retry) for _ in range(2)]
@@ -191,8 +191,8 @@ def test_outside_notebooks_a_film_is_refused_for_what_was_spent_outside_notebook
     done(manager.ledger, "5.00", notebook="other.ipynb")
     shots, target = read_shots(STORM, model=VACE), FilmTarget(Path.cwd() / "outside.mp4", Path.cwd())
     film = plan_film(manager, shots, target, fresh=True)
-    assert film.cost.most_usd is not None
-    manager.settings = replace(manager.settings, budget_usd=manager.budget().spent_usd + film.cost.most_usd)
+    assert film.total.cost.most_usd is not None
+    manager.settings = replace(manager.settings, budget_usd=manager.budget().spent_usd + film.total.cost.most_usd)
     confirmed(manager, film)
     manager.settings = replace(manager.settings, budget_usd=Decimal("0.0001"))
     with pytest.raises(BudgetExceeded) as refused:

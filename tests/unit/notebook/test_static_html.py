@@ -32,7 +32,7 @@ from wiro_nb.reproduce.compare import Comparison, OutputComparison, Side
 from wiro_nb.schema import bundled_models
 from wiro_nb.schema.types import ModelSchema, Option, Parameter
 from wiro_nb.schema.values import prepare
-from wiro_nb.session.prices import describe_total
+from wiro_nb.session.prices import Total
 
 POSTERS = {str(CLIP.poster_path): POSTER}
 VOID = {"img", "br"}
@@ -371,5 +371,5 @@ def test_less_than_a_tenth_of_a_cent_is_never_about_under() -> None:
         "in flight under $0.001; no budget is set"
     )
     cost = Estimate(tiny, tiny, "", known=True, seconds=40.0)
-    assert describe_total(2, cost, "") == "2 runs, under $0.001, about 0:40 of work"
-    assert describe_total(2, cost, "", with_time=False) == "2 runs, under $0.001"
+    assert Total(2, cost, "").describe() == "2 runs, under $0.001, about 0:40 of work"
+    assert Total(2, cost, "").describe(with_time=False) == "2 runs, under $0.001"

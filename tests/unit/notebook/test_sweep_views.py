@@ -25,6 +25,7 @@ from wiro_nb.notebook.sweep.rendering import (
 )
 from wiro_nb.presentation.account import Spent
 from wiro_nb.schema import find_bundled
+from wiro_nb.session.prices import Total
 from wiro_nb.session.submission import Batch
 from wiro_nb.sweeps.axes import list_points, read_axis
 from wiro_nb.sweeps.plan import SweepPlan
@@ -41,7 +42,8 @@ def plan_of(*axes: str, zipped: bool = False, free_label: str = "", **changes: A
     points = tuple(list_points(read, zipped=zipped))
     cost = Estimate(Decimal("0.24"), Decimal("0.24"), "", known=True, seconds=54.0)
     values = {"made": {}, **changes}
-    return SweepPlan("sweep", SCHEMA, read, zipped, {}, points, Batch(()), values["made"], cost, free_label)
+    total = Total(len(points) - len(values["made"]), cost, free_label, len(values["made"]))
+    return SweepPlan("sweep", SCHEMA, read, zipped, {}, points, Batch(()), values["made"], total)
 
 
 def snapshot(state: RunState = RunState.SUCCEEDED, stage: Stage = Stage.DONE, **changes: Any) -> Snapshot:

@@ -29,7 +29,7 @@ from wiro_nb.errors import (
 from wiro_nb.execution.requests import Origin
 from wiro_nb.ledger.state import RunState
 from wiro_nb.session.manager import Manager
-from wiro_nb.session.prices import Limits, add_up, confirm_plan, describe_plan
+from wiro_nb.session.prices import Limits, Total
 from wiro_nb.sweeps import Sweep
 from wiro_nb.sweeps.plan import SweepPlan, plan_sweep
 
@@ -78,7 +78,7 @@ def test_the_same_sweep_again_sends_nothing_and_a_larger_one_only_what_is_missin
     assert again.id == first.id
     larger = plan(manager, {"seed": "11..15"})
     assert larger.missing == [3, 4]
-    assert "3 of 5 already made" in describe_plan(larger)
+    assert "3 of 5 already made" in larger.total.describe()
     Sweep.start(manager, larger).wait(DEADLINE_S)
     assert runs_asked(sandbox) - before == 2
     assert plan(manager, {"seed": "11..13"}, fresh=True).missing == [0, 1, 2]
@@ -199,19 +199,19 @@ def test_large_or_dear_sweeps_need_a_yes(
     planned = plan(manager, grid, prompt="never sent")
     limits = Limits(Decimal(limit_usd), limit_runs)
     if reason is None:
-        confirm_plan(planned, limits, what="this sweep")
+        planned.total.confirm(limits, "this sweep")
         return
     with pytest.raises(ConfirmationNeeded, match=reason) as caught:
-        confirm_plan(planned, limits, what="this sweep")
+        planned.total.confirm(limits, "this sweep")
     assert caught.value.runs == len(planned.points)
     assert "--yes" in caught.value.hint
 
 
 def test_an_unknown_price_needs_a_yes(manager: Manager) -> None:
     planned = plan_sweep(manager, "sandbox/text", {"prompt": ["one", "two"]}, {}, origin=HERE)
-    assert not planned.cost.known
+    assert not planned.total.cost.known
     with pytest.raises(ConfirmationNeeded, match="price is unknown"):
-        confirm_plan(planned, Limits(), what="this sweep")
+        planned.total.confirm(Limits(), "this sweep")
 
 
 def test_a_sweep_fits_the_budget_as_a_whole_or_is_refused_as_a_whole(manager: Manager, sandbox: Any) -> None:
@@ -297,7 +297,7 @@ def test_runs_of_several_models_are_forecast_each_by_its_own_price(manager: Mana
     prices = [manager.prices.estimate(prepared) for prepared in requests]
     assert prices[0].low_usd != prices[1].low_usd
     assert manager.prices.forecast(requests) == prices
-    assert add_up(manager.prices.forecast(requests)).low_usd == sum(price.low_usd for price in prices)
+    assert Total.of(manager.prices.forecast(requests), "").cost.low_usd == sum(price.low_usd for price in prices)
 
 
 def test_a_price_is_told_from_what_is_known_and_asked_for_ahead(manager: Manager) -> None:

@@ -36,7 +36,6 @@ from wiro_nb.presentation.output import (
     text_table,
 )
 from wiro_nb.presentation.run import jpeg_uri, media, poster_base64
-from wiro_nb.session.prices import describe_plan
 from wiro_nb.terminal import StatusLine
 
 _SMALL = f"font-size:11px;{MUTED}"
@@ -147,7 +146,7 @@ def plan_output(plan: FilmPlan) -> Output:
     title = f"{plan.title}, {format_count(len(plan.shots), 'shot')}"
     return card(
         heading(f"Film {title}", "Nothing was sent.", status=SLOT, text=f"film {title}. Nothing was sent."),
-        paragraphs([f"Would send {describe_plan(plan)}."]),
+        paragraphs([f"Would send {plan.total.describe()}."]),
         Block(table(heads, rows, right=frozenset({5})), text_table(texts)),
     )
 
@@ -156,7 +155,9 @@ def _plan_row(plan: FilmPlan, place: int) -> list[str]:
     shot = plan.shots[place]
     made = plan.made.get(shot.name)
     source = shot.source if shot.frame == -1 else f"{shot.source}, frame {shot.frame}"
-    price = f"made, run {made.short_id}" if made else format_estimate(plan.prices[shot.name], plan.free_label)
+    price = (
+        f"made, run {made.short_id}" if made else format_estimate(plan.prices[shot.name], plan.total.free_label)
+    )
     prompt = shorten(" ".join(str(shot.values.get("prompt") or "").split()), _LONGEST_PROMPT)
     return [f"{place + 1}", shot.name, source, shot.model, prompt, price]
 

@@ -30,7 +30,6 @@ from wiro_nb.notebook.run.display import clip_data, is_settled, read_poster, reb
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.output import Output
 from wiro_nb.presentation.run import jpeg_uri
-from wiro_nb.session.prices import describe_plan, describe_sent
 
 if TYPE_CHECKING:
     from wiro_nb.notebook.widgets.views import FilmStrip
@@ -64,7 +63,7 @@ class FilmView(LiveView[Film]):
 
     def __init__(self, handle: Film) -> None:
         super().__init__(handle, f"film-{handle.id}")
-        self._note = describe_sent(handle.plan, "shots")
+        self._note = handle.plan.total.describe_sent("shots")
 
     # The static form ---------------------------------------------------------------------------
 
@@ -101,7 +100,7 @@ class FilmView(LiveView[Film]):
         title = f"Film: all {count} shots done" if made == count else f"Film: {made} of {count} shots done"
         if joining:
             title = f"Film: joining, {100 * film.progress[0] // film.progress[1]}%"
-        spent = film.plan.free_label or f"spent {format_usd(film.cost_usd)}"
+        spent = film.plan.total.free_label or f"spent {format_usd(film.cost_usd)}"
         return status, title, f"{film.plan.target.path.name}, {spent}"
 
     def _tiles(self) -> list[ShotTile]:
@@ -207,10 +206,10 @@ class FilmView(LiveView[Film]):
         shots[place] = replace(shots[place], values={**shots[place].values, "prompt": prompt}, run_id="")
         plan = plan_film(session.manager(), shots, old.target, title=old.title, origin=old.origin)
         if not is_sent:
-            self.widget.reply("price", text=f"Would send {describe_plan(plan, with_time=False)}.", p=place)
+            self.widget.reply("price", text=f"Would send {plan.total.describe(with_time=False)}.", p=place)
             return
         self.handle = Film.start(session.manager(), plan, session.preferences.limits())
-        self._note = f"{describe_sent(plan, 'shots')} The cell holds the former prompt: copy the new cell."
+        self._note = f"{plan.total.describe_sent('shots')} The cell holds the former prompt: copy the new cell."
         self.widget.reply("price", text="", p=place)
         self.follow()
 

@@ -37,7 +37,6 @@ from wiro_nb.presentation.models import unsent_output
 from wiro_nb.presentation.output import NOTHING, Block, Output, card, heading, paragraphs, status_dot
 from wiro_nb.presentation.run import jpeg_uri, poster_base64
 from wiro_nb.schema.types import ModelSchema
-from wiro_nb.session.prices import describe_plan
 from wiro_nb.sweeps import Sweep
 from wiro_nb.sweeps.plan import SweepPlan
 
@@ -109,7 +108,7 @@ def preview_sweep(plan: SweepPlan) -> Output:
     notes = dict.fromkeys(plan.made, "  already made or under way")
     lines = [f"{label}{notes.get(position, '')}" for position, label in enumerate(labels[:_MOST_POINTS])]
     lines += [f"and {len(labels) - _MOST_POINTS} more"] if len(labels) > _MOST_POINTS else []
-    rows = [("Request", f"POST /Run/{plan.schema.run_path}"), ("Would send", describe_plan(plan))]
+    rows = [("Request", f"POST /Run/{plan.schema.run_path}"), ("Would send", plan.total.describe())]
     rows += [("Note", note) for note in plan.notes]
     return unsent_output(f"Dry run of a sweep, {format_count(len(labels), 'point')}", rows, "\n".join(lines))
 
@@ -219,13 +218,13 @@ def _status(snapshots: Sequence[Snapshot]) -> Status:
 
 def _spent(plan: SweepPlan, snapshots: Sequence[Snapshot]) -> str:
     """Returns "spent $0.12 of about $0.24": what the runs of this start were billed, against the forecast."""
-    if plan.free_label:
-        return plan.free_label
+    if plan.total.free_label:
+        return plan.total.free_label
     sent = [snapshot for position, snapshot in enumerate(snapshots) if position not in plan.made]
     if not sent:
         return "spent $0: everything was made before"
     spent = format_usd(sum((snapshot.cost_usd or Decimal(0) for snapshot in sent), Decimal(0)))
-    most = plan.cost.most_usd
+    most = plan.total.cost.most_usd
     return f"spent {spent}, price not listed" if most is None else f"spent {spent} of {format_forecast(most)}"
 
 

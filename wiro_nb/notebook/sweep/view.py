@@ -19,7 +19,6 @@ from wiro_nb.notebook.run.view import RunCardView
 from wiro_nb.notebook.session import current_context, session
 from wiro_nb.notebook.sweep.rendering import grid_plan, grid_state, sweep_output
 from wiro_nb.presentation.output import Output
-from wiro_nb.session.prices import confirm_plan, describe_sent
 from wiro_nb.sweeps import Sweep
 from wiro_nb.sweeps.plan import Grid, SweepPlan, plan_sweep
 
@@ -80,7 +79,7 @@ def make_plan(
 def start(plan: SweepPlan, options: SubmitOptions, *, yes: bool) -> Sweep:
     """Checks a plan against the limits and sends what is missing. Raises as `sweep`."""
     manager = session.manager()
-    confirm_plan(plan, session.preferences.limits(yes), what="this sweep")
+    plan.total.confirm(session.preferences.limits(yes), f"this sweep would send {plan.total.describe()}")
     handle = Sweep.start(
         manager,
         plan,
@@ -104,7 +103,7 @@ class SweepView(LiveView[Sweep]):
     def __init__(self, handle: Sweep) -> None:
         super().__init__(handle, f"sweep-{handle.id}")
         # Without the forecast of work: the grid shows the time left, which counts runs side by side.
-        self._notes = [describe_sent(handle.plan, "clips"), *handle.plan.notes]
+        self._notes = [handle.plan.total.describe_sent("clips"), *handle.plan.notes]
         self._opened_at, self._done_before = time.monotonic(), sum(run.done for run in self.runs)
 
     def output(self) -> Output:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from tests.unit.notebook.test_sweep_views import CLIP, plan_of, snapshot
 from tests.unit.provenance.clips import make_clip
 from wiro_nb.api.answers import Preview
 from wiro_nb.ledger.state import RunState, Stage
-from wiro_nb.notebook.sweep.rendering import head_data, lay_out, point_labels, tile_data
+from wiro_nb.notebook.sweep.rendering import grid_plan, head_data, sweep_tiles
 from wiro_nb.notebook.widgets.views import ComparisonWidget, SweepGrid
 
 from .conftest import expect
@@ -49,18 +49,14 @@ def clip_data(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 def make_grid(*axes: str) -> SweepGrid:
     plan = plan_of(*axes)
-    layout, labels = lay_out(plan), point_labels(plan)
     output = replace(CLIP, path="clip.mp4", poster_path="", width=64, height=48, frames=FRAMES)
-    snapshots = [snapshot(outputs=(output,)) for _ in labels]
+    snapshots = [snapshot(outputs=(output,)) for _ in plan.points]
     return SweepGrid(
-        plan={
-            "model": "wiro/animate-diff", "varied": "", "prompt": "a sea", "notes": [],
-            **asdict(layout),
-        },
+        plan=grid_plan(plan, snapshots, []),
         head=head_data(plan, snapshots),
-        tiles=[tile_data(shot, place, labels[place], is_best=False) for place, shot in enumerate(snapshots)],
+        items=sweep_tiles(plan, snapshots),
         on_action=print,
-    )  # fmt: skip
+    )
 
 
 def watch(page: Any) -> None:
@@ -130,7 +126,8 @@ def test_a_tile_under_way_shows_the_latest_look_at_its_clip_until_it_ends(static
     grid = make_grid("seed=1..2")
     page = static_page.show(grid)
     generating = snapshot(state=RunState.SUBMITTED, stage=Stage.GENERATING, percent=40.0, step=10, steps=25)
-    static_page.receive({"type": "tiles", "tiles": [tile_data(generating, 0, "seed 1", is_best=False)]})
+    moving, done = sweep_tiles(plan_of("seed=1..2"), [generating, snapshot()])
+    static_page.receive({"type": "items", "items": [moving]})
     sent: list[dict[str, Any]] = []
     grid.send = sent.append
     first, second = (Preview(jpeg_uri(colour), 104, 60) for colour in ((200, 40, 40), (40, 40, 200)))
@@ -144,7 +141,7 @@ def test_a_tile_under_way_shows_the_latest_look_at_its_clip_until_it_ends(static
         expect(picture).to_have_attribute("src", content["image"])
         expect(picture).to_be_visible()
     expect(page.get_by_text("step 10 of 25")).to_be_visible()
-    static_page.receive({"type": "tiles", "tiles": [tile_data(snapshot(), 0, "seed 1", is_best=False)]})
+    static_page.receive({"type": "items", "items": [{**done, "p": 0}]})
     expect(picture).to_be_hidden()
 
 

@@ -14,9 +14,9 @@ from .static_page import StaticPage
 pytestmark = pytest.mark.browser
 
 
-def row(run: str, **changes: Any) -> dict[str, Any]:
+def row(p: int, run: str, **changes: Any) -> dict[str, Any]:
     base = {
-        "id": run.upper(), "run": run, "icon": "done", "variant": "ok", "label": "Done", "percent": None,
+        "p": p, "run": run, "icon": "done", "variant": "ok", "label": "Done", "percent": None,
         "when": "14:02", "prompt": f"a lighthouse <b>{run}</b>", "about": "a/b, seed 7", "money": "$0.038, 0:09",
         "thumb": "", "note": "", "final": True, "cancel": False,
     }  # fmt: skip
@@ -33,8 +33,12 @@ def make_table(**head: Any) -> RunTable:
         "percent": 35,
     }
     gone = "File gone. Get it again at no cost: %wiro download cc3cc"
-    rows = [row("aa1aa", **moving), row("bb2bb"), row("cc3cc", note=gone, thumb="data:image/jpeg;base64,AAAA")]
-    return RunTable(head={"title": "3 runs", "lines": ["Spent $1 of $2."], **head}, rows=rows, on_action=print)
+    lost = row(2, "cc3cc", note=gone, thumb="data:image/jpeg;base64,AAAA")
+    rows, shown = (
+        [row(0, "aa1aa", **moving), row(1, "bb2bb"), lost],
+        {"title": "3 runs", "lines": ["Spent $1 of $2."]},
+    )
+    return RunTable(head={**shown, **head}, items=rows, on_action=print)
 
 
 @pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 700)])
@@ -50,11 +54,11 @@ def test_runs_open_by_click_and_enter_and_move(static_page: StaticPage, theme: s
     rows.nth(1).click()
     rows.first.get_by_role("button", name="aa1aa").first.press("Enter")
     rows.first.get_by_role("button", name="Cancel run aa1aa").click()
-    sent = [(message["action"], message.get("id")) for message in page.evaluate("() => window.sent")]
-    assert sent == [("handshake", None), ("open", "BB2BB"), ("open", "AA1AA"), ("cancel", "AA1AA")]
-    static_page.receive({"type": "row", "row": row("aa1aa")})
+    sent = [(message["action"], message.get("p")) for message in page.evaluate("() => window.sent")]
+    assert sent == [("handshake", None), ("open", 1), ("open", 0), ("cancel", 0)]
+    static_page.receive({"type": "items", "items": [row(0, "aa1aa")]})
     expect(rows.first).to_contain_text("Done")
-    static_page.receive({"type": "row", "row": row("dd4dd")})
+    static_page.receive({"type": "items", "items": [row(3, "dd4dd")]})
     expect(rows.first).to_contain_text("dd4dd")
 
 
@@ -75,7 +79,7 @@ def test_the_end_of_a_run_is_notified_and_marks_a_hidden_tab(static_page: Static
     page.get_by_role("button", name="Notify me when a run ends").click()
     expect(page.get_by_role("button", name="You will be notified")).to_be_visible()
     page.evaluate("() => Object.defineProperty(document, 'hidden', {value: true, configurable: true})")
-    static_page.receive({"type": "row", "row": row("aa1aa")})
+    static_page.receive({"type": "items", "items": [row(0, "aa1aa")]})
     assert page.evaluate("() => window.notices") == [["Run aa1aa: done", "a lighthouse <b>aa1aa</b>"]]
     assert page.title() == "● book"
     page.evaluate(

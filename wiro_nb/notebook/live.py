@@ -147,8 +147,13 @@ class LiveView(LiveOutput, Generic[Handle]):
     def on_budget(self) -> None:
         """Shows a budget that was set, where the view shows one."""
 
+    def data(self) -> dict[str, Any]:
+        """Returns `head` and `items` of the widget as they are now."""
+        raise NotImplementedError
+
     def flush(self) -> None:
         """Shows in the widget what has changed; called some time after `schedule`, on a thread of its own."""
+        self.widget.update(**self.data())
 
     # Displaying and waiting ----------------------------------------------------------------------
 

@@ -12,10 +12,10 @@ from IPython.core.error import UsageError
 from PIL import Image
 
 from wiro_nb.films.extend import read_shots
-from wiro_nb.films.film_file import FilmTarget
+from wiro_nb.films.film_file import COPIED, FilmTarget, JoinedFilm
 from wiro_nb.formatting import DONE
 from wiro_nb.ledger.state import RunOutput
-from wiro_nb.notebook.film.rendering import ShotTile, film_output, make_strip_thumb
+from wiro_nb.notebook.film.rendering import ShotTile, film_output, strip_poster
 from wiro_nb.notebook.film.view import film_text
 from wiro_nb.notebook.magic.cells import split_shots
 from wiro_nb.notebook.magic.handlers import read_shot
@@ -69,17 +69,22 @@ def test_a_body_that_cannot_be_read_is_one_line(body: str, reason: str) -> None:
         shots_of(body)
 
 
-def test_twelve_shots_stay_below_60_kb_and_hostile_text_is_text() -> None:
+def test_twelve_shots_stay_below_60_kb_and_hostile_text_is_text(tmp_path: Path) -> None:
     noisy = io.BytesIO()
     Image.effect_noise((416, 240), 90).convert("RGB").save(noisy, "JPEG", quality=60)
-    thumb = make_strip_thumb(noisy.getvalue())
+    thumb = strip_poster(noisy.getvalue())
     prompt = "<script>x</script> $1 " + "word " * 400
     tiles = [
         ShotTile(f"shot-{number}", DONE, "Done", prompt, "run abcde, $0.04", "out/a b.mp4", number, thumb)
         for number in range(12)
     ]
     film = RunOutput("film.mp4", "video/mp4", 9_000_000, path="film.mp4", width=832, height=480)
-    found = film_output("Film", "film.mp4", tiles, status=DONE, film=film, poster=thumb, sentences=["Copied."])
+    path = tmp_path / "film.mp4"
+    path.write_bytes(noisy.getvalue())  # for the player's picture
+    record = {"film": {"method": COPIED, "notes": [], "parts": []}}
+    found = film_output("Film", "film.mp4", tiles, status=DONE, joined=JoinedFilm(path, record, film))
+    assert "poster=" in found.html
+    assert found.metadata["wiro"] == record
     assert sum(map(len, found.data.values())) < 60_000
     html = found.html
     assert html.count("film.mp4#t=") == 12

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -21,7 +22,7 @@ from wiro_nb.notebook.sweep.rendering import (
     lay_out,
     point_labels,
     render_sweep,
-    tile_data,
+    sweep_tiles,
 )
 from wiro_nb.presentation.account import Spent
 from wiro_nb.schema import find_bundled
@@ -78,7 +79,7 @@ def test_the_last_axis_makes_the_columns_and_the_others_the_rows() -> None:
 )
 def test_one_axis_and_paired_axes_make_a_list(plan: SweepPlan) -> None:
     layout = lay_out(plan)
-    assert not layout.is_table
+    assert not layout.rows
     assert layout.cells == ((0, 1),)
 
 
@@ -94,7 +95,13 @@ def label_of(value: str) -> str:
 
 
 def test_tiles_say_state_progress_money_and_what_can_be_done() -> None:
-    done = tile_data(snapshot(), 0, "seed 7", is_best=True)
+    shots = [
+        snapshot(starred=True),
+        snapshot(RunState.SUBMITTED, Stage.GENERATING, percent=40.0, step=4, steps=10),
+        snapshot(RunState.PLANNED, Stage.WAITING, ahead=2),
+        snapshot(RunState.FAILED, Stage.GENERATING, message="out of memory"),
+    ]
+    done, moving, waiting, failed = sweep_tiles(plan_of("seed=7..10"), shots)
     assert (done["word"], done["cost"], done["path"], done["duration"]) == (
         "Best",
         "$0.038",
@@ -102,13 +109,8 @@ def test_tiles_say_state_progress_money_and_what_can_be_done() -> None:
         81 / 16,
     )
     assert not done["cancel"]
-    moving = tile_data(
-        snapshot(RunState.SUBMITTED, Stage.GENERATING, percent=40.0, step=4, steps=10), 1, "seed 8", is_best=False
-    )
     assert (moving["percent"], moving["step"], moving["cancel"]) == (40.0, "step 4 of 10", True)
-    waiting = tile_data(snapshot(RunState.PLANNED, Stage.WAITING, ahead=2), 2, "seed 9", is_best=False)
     assert waiting["middle"] == "starts after 2 more"
-    failed = tile_data(snapshot(RunState.FAILED, Stage.GENERATING, message="out of memory"), 3, "x", is_best=False)
     assert (failed["kind"], failed["middle"], failed["percent"]) == ("failed", "out of memory", None)
 
 
@@ -120,7 +122,7 @@ def test_the_head_counts_and_sets_what_was_spent_against_the_forecast() -> None:
         snapshot(RunState.SUBMITTED, Stage.GENERATING, percent=50.0),
         snapshot(RunState.PLANNED, Stage.WAITING, ahead=0),
     ]
-    head = head_data(plan, shots, best="", left_s=25.0)
+    head = head_data(plan, shots, 25.0)
     assert (head["title"], head["percent"], head["left"]) == ("Sweep: 1 of 4 done", 62.5, "about 25 s left")
     assert head["counts"] == "1 done, 1 failed, 1 generating, 1 waiting for a slot"
     assert head["spent"] == "spent $0.038 of about $0.24"
@@ -129,10 +131,9 @@ def test_the_head_counts_and_sets_what_was_spent_against_the_forecast() -> None:
 
 def test_the_static_table_has_posters_links_and_survives_hostile_text() -> None:
     plan = plan_of("seed=7,8", "loraType=ZoomIn,PanLeft")
-    shots = [snapshot()] * 3 + [snapshot(RunState.FAILED, Stage.GENERATING, message="<script>x</script> $1 $2")]
-    bundle = render_sweep(
-        plan, shots, {0: poster(), 1: poster("navy"), 2: poster("olive")}, best=1, notes=["4 runs, $1"]
-    )
+    failed = snapshot(RunState.FAILED, Stage.GENERATING, message="<script>x</script> $1 $2")
+    shots = [snapshot(), snapshot(starred=True), snapshot(), failed]
+    bundle = render_sweep(plan, shots, {0: poster(), 1: poster("navy"), 2: poster("olive")}, ["4 runs, $1"])
     html = bundle.html
     assert html.count('href="out/a%20b/a.mp4"') == 3
     assert html.count("data:image/jpeg;base64,") == 3
@@ -150,10 +151,11 @@ def test_the_static_table_has_posters_links_and_survives_hostile_text() -> None:
 
 def test_a_point_whose_file_is_gone_says_how_to_get_it_again_and_links_to_nothing() -> None:
     plan, shot = plan_of("seed=7,8"), snapshot()
-    html = render_sweep(plan, [shot, shot], {}, gone={1: f"%wiro download {shot.short_id}"}).html
+    gone = snapshot(outputs=(replace(CLIP, path=None, problem=f"%wiro download {shot.short_id}"),))
+    html = render_sweep(plan, [shot, gone], {}).html
     assert html.count(f"%wiro download {shot.short_id}") == 1
     assert html.count('href="out/a%20b/a.mp4"') == 1
-    data = tile_data(shot, 1, "seed 8", is_best=False, gone=f"%wiro download {shot.short_id}")
+    data = sweep_tiles(plan, [shot, gone])[1]
     assert (data["path"], data["poster"]) == ("", "")
     assert data["middle"].endswith(f"%wiro download {shot.short_id}")
 

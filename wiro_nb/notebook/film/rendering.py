@@ -53,10 +53,10 @@ class ShotTile:
     Attributes:
         name: Of the shot.
         status: Of its run. word: In place of the status's own label.
-        prompt: What it shows. about: Time, cost, run.
+        prompt: What it shows. about: Source, run, cost, or its time in the film.
         path: Its clip relative to the notebook, or "". start_s: Where it begins in the film, or None.
-        poster: JPEG of a few hundred bytes, or None.
-        source: The shot it continues from. cost: As text. percent: While it runs. For the live strip.
+        poster: JPEG of a few hundred bytes as a data URI, or "".
+        percent: While it runs, for the live strip.
     """
 
     name: str
@@ -66,17 +66,8 @@ class ShotTile:
     about: str = ""
     path: str = ""
     start_s: float | None = None
-    poster: bytes | None = None
-    source: str = ""
-    cost: str = ""
+    poster: str = ""
     percent: float | None = None
-
-    @property
-    def data(self) -> dict[str, Any]:
-        """What the live strip shows, as plain JSON data, without the poster."""
-        same = ("name", "prompt", "source", "word", "percent", "path", "cost")
-        status = {"icon": self.status.icon, "variant": self.status.variant}
-        return {**{name: getattr(self, name) for name in same}, **status, "start": self.start_s}
 
 
 def film_output(
@@ -85,10 +76,9 @@ def film_output(
     tiles: Sequence[ShotTile],
     *,
     status: Status,
-    film: RunOutput | None = None,
-    poster: bytes | None = None,
+    joined: JoinedFilm | None,
     sentences: Sequence[str] = (),
-    metadata: Mapping[str, Any] | None = None,
+    mark: Mapping[str, Any] | None = None,
 ) -> Output:
     """Returns the static output of a film.
 
@@ -97,36 +87,36 @@ def film_output(
         about: The rest of the first line.
         tiles: Its shots, in order.
         status: Of the whole.
-        film: The joined file with its path relative to the notebook, or None while there is none.
-        poster: JPEG for the player, or None.
+        joined: The film, or None while there is none.
         sentences: Below the first line.
-        metadata: Of the output.
+        mark: What the metadata says of the shots while there is no film with a record.
     """
     player: Child = ""
-    if film is not None and (shown := media(film, title, poster_base64(poster or b""))) is not None:
+    film = joined.output if joined is not None else None
+    if joined is not None and film is not None:
+        poster = poster_base64(make_poster(joined.path, _POSTER_BYTES) or b"")
         size = f" {format_size(film.size_bytes)}" if film.size_bytes is not None else ""
         below = line("File ", file_link(film.path or ""), muted(size))
-        player = (h("div", shown, style="max-width:560px;margin:8px 0 0 0"), below)
+        player = (h("div", media(film, title, poster), style="max-width:560px;margin:8px 0 0 0"), below)
     body = (_tile(number, tile, film) for number, tile in enumerate(tiles, start=1))
     strip = h("div", body, style="display:flex;gap:8px;overflow-x:auto;margin:10px 0 0 0;padding:0 0 4px 0")
     texts = tuple(f"  {tile.name}: {tile.word.lower()}  {tile.about}".rstrip() for tile in tiles)
     output = card(
         heading(title, about, status=status, text=f"{title[:1].lower()}{title[1:]}  {about}"),
-        paragraphs(sentences),
+        paragraphs([*sentences, *(joined.sentences if joined is not None else ())]),
         Block(join(player), (f"  {film.path}",) if film is not None else ()),
         Block(strip, texts),
     )
-    first = next((tile.poster for tile in tiles if tile.poster), b"")
-    return replace(output, jpeg=poster_base64(first), metadata=metadata or {})
+    first = next((tile.poster for tile in tiles if tile.poster), "")
+    metadata = {"wiro": joined.record if joined is not None else mark}
+    return replace(output, jpeg=first.partition(",")[2], metadata=metadata)
 
 
 def _tile(number: int, tile: ShotTile, film: RunOutput | None) -> Html:
-    picture: Child = h(
-        "div", tile.word, style=f"{_SMALL};height:68px;background:rgba(127,127,127,.12);padding:4px"
-    )
-    if tile.poster is not None:
-        style = "display:block;width:100%;height:auto;margin:0"
-        picture = h("img", src=jpeg_uri(tile.poster), alt=tile.name, style=style)
+    style = f"{_SMALL};height:68px;background:rgba(127,127,127,.12);padding:4px"
+    picture = h("div", tile.word, style=style)
+    if tile.poster:
+        picture = h("img", src=tile.poster, alt=tile.name, style="display:block;width:100%;height:auto;margin:0")
     if film is not None and film.path and tile.start_s is not None:
         address = f"{url(film.path)}#t={tile.start_s:g}"
         picture = h("a", picture, href=address, title=f"Open the film at {tile.name}")
@@ -162,14 +152,9 @@ def _plan_row(plan: FilmPlan, place: int) -> list[str]:
     return [f"{place + 1}", shot.name, source, shot.model, prompt, price]
 
 
-def read_film_poster(path: Path) -> bytes | None:
-    """Returns a picture of a film as JPEG, small enough to be saved with a strip of shots, or None."""
-    return make_poster(path, _POSTER_BYTES)
-
-
-def make_strip_thumb(poster: bytes | None) -> bytes | None:
-    """Returns a poster shrunk for a strip of shots; None stays None."""
-    return make_thumb(poster, _THUMB_BYTES, _THUMB_WIDTH) if poster else None
+def strip_poster(poster: bytes | None) -> str:
+    """Returns a poster as a data URI, shrunk for a strip of shots; "" for None."""
+    return jpeg_uri(make_thumb(poster, _THUMB_BYTES, _THUMB_WIDTH) if poster else None)
 
 
 class FilmFile(Displayable):
@@ -181,7 +166,7 @@ class FilmFile(Displayable):
     """
 
     def __init__(self, joined: JoinedFilm, clips: Sequence[Path]) -> None:
-        self.joined, self._posters = joined, [make_strip_thumb(make_poster(clip)) for clip in clips]
+        self._joined, self._posters = joined, [strip_poster(make_poster(clip)) for clip in clips]
         self.path, self.record, self.parts = joined.path, joined.record, joined.parts
         self.id = str(joined.record["run_id"])
 
@@ -199,16 +184,8 @@ class FilmFile(Displayable):
             )
             for part, poster in zip(self.parts, self._posters, strict=True)
         ]
-        return film_output(
-            f"Film of {len(tiles)} clips",
-            f"{format_duration(self.parts[-1]['end_s'])}, {self.path.name}",
-            tiles,
-            status=DONE,
-            film=self.joined.output,
-            poster=read_film_poster(self.path),
-            sentences=self.joined.sentences,
-            metadata={"wiro": self.record},
-        )
+        about = f"{format_duration(self.parts[-1]['end_s'])}, {self.path.name}"
+        return film_output(f"Film of {len(tiles)} clips", about, tiles, status=DONE, joined=self._joined)
 
     def _ipython_display_(self) -> None:
         if self.id not in session.displayed_in(current_context()):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.errors import WiroError
@@ -23,18 +23,17 @@ from wiro_nb.formatting import (
     status_of,
 )
 from wiro_nb.notebook.bridge import bridge
-from wiro_nb.notebook.film.rendering import ShotTile, film_output, make_strip_thumb, read_film_poster
+from wiro_nb.notebook.film.rendering import ShotTile, film_output, strip_poster
 from wiro_nb.notebook.live import LiveView, presenter, read_position
 from wiro_nb.notebook.magic.cells import quote_word, typed_values
 from wiro_nb.notebook.run.display import clip_data, is_settled, read_poster, rebase_outputs
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.output import Output
-from wiro_nb.presentation.run import jpeg_uri
 
 if TYPE_CHECKING:
     from wiro_nb.notebook.widgets.views import FilmStrip
 
-MOST_LETTERS = 20_000
+_MOST_LETTERS = 20_000
 
 
 def film_text(film: Film) -> str:
@@ -64,14 +63,14 @@ class FilmView(LiveView[Film]):
     def __init__(self, handle: Film) -> None:
         super().__init__(handle, f"film-{handle.id}")
         self._note = handle.plan.total.describe_sent("shots")
+        self._watched: set[str] = set()  # ids of runs whose records the notebook gets
 
-    # The static form ---------------------------------------------------------------------------
+    # What it shows -----------------------------------------------------------------------------
 
     def output(self) -> Output:
         """Returns the static form, with the film's record as metadata."""
-        film, joined = self.handle, self.handle.joined
-        status, title, about = self._head()
-        sentences = [self._note, *(joined.sentences if joined is not None else ())]
+        film, (status, title, about) = self.handle, self._head()
+        sentences = [self._note]
         if film.error is not None:
             sentences += [film.error.sentence, *film.error.details, f"Next: {film.error.hint}."]
         elif not film.done:
@@ -79,67 +78,75 @@ class FilmView(LiveView[Film]):
                 "Not finished when this notebook was saved. Run the cell again: it sends only the rest."
             )
         records = {run.id: run.record for run in film.runs if run.done and run.record is not None}
-        mark = joined.record if joined is not None else {"film": film.plan.title, "runs": records}
+        mark = {"film": film.plan.title, "runs": records}
         return film_output(
-            title,
-            about,
-            self._tiles(),
-            status=status,
-            film=joined.output if joined is not None else None,
-            poster=read_film_poster(joined.path) if joined is not None else None,
-            sentences=sentences,
-            metadata={"wiro": mark},
+            title, about, self._tiles(), status=status, joined=film.joined, sentences=sentences, mark=mark
         )
+
+    def data(self) -> dict[str, Any]:
+        """Returns head and shots of the strip as they are now."""
+        film, joined, (status, title, about) = self.handle, self.handle.joined, self._head()
+        error = film.error if film.done else None
+        head = {
+            **asdict(status),
+            "title": title,
+            "about": about,
+            "note": error.sentence if error is not None else self._note,
+            "path": (joined.output.path or "") if joined is not None else "",
+            "length": joined.parts[-1]["end_s"] if joined is not None else 0,
+            "version": joined.output.sha256 if joined is not None else "",
+            "retry": error is not None,
+            "cancel": not film.done,
+        }
+        return {"head": head, "items": [{"p": place, **asdict(tile)} for place, tile in enumerate(self._tiles())]}
 
     def _head(self) -> tuple[Status, str, str]:
         film = self.handle
         kinds = [status_of(run.snapshot).kind for run in film.runs]
         count, made = len(film.shots), kinds.count("done")
         status = RUNNING if not film.done else DONE if made == count and film.error is None else FAILED
-        joining = film.progress[1] and not film.done
         title = f"Film: all {count} shots done" if made == count else f"Film: {made} of {count} shots done"
-        if joining:
+        if film.progress[1] and not film.done:
             title = f"Film: joining, {100 * film.progress[0] // film.progress[1]}%"
         spent = film.plan.total.free_label or f"spent {format_usd(film.cost_usd)}"
         return status, title, f"{film.plan.target.path.name}, {spent}"
 
     def _tiles(self) -> list[ShotTile]:
-        joined, count = self.handle.joined, len(self.handle.shots)
-        starts = [part["start_s"] for part in joined.parts] if joined is not None else []
+        """Returns the shots; where each begins in the film, once it is joined of all of them."""
+        shots, joined = self.handle.shots, self.handle.joined
+        parts = joined.parts if joined is not None and len(joined.parts) == len(shots) else None
         return [
-            self._tile(place, start)
-            for place, start in enumerate(starts if len(starts) == count else [None] * count)
+            replace(self._tile(shot), start_s=parts[place]["start_s"] if parts is not None else None)
+            for place, shot in enumerate(shots)
         ]
 
-    def _tile(self, place: int, start_s: float | None) -> ShotTile:
-        shot, run = self.handle.shots[place], self.handle.run(self.handle.shots[place].name)
-        tile = ShotTile(shot.name, SLOT, "", prompt=str(shot.values.get("prompt") or ""), start_s=start_s)
-        source = f"from {shot.source}" if shot.source else ""
-        if run is not None:
-            snapshot = rebase_outputs(run, self.context.folder)
-            status, cost = status_of(snapshot), describe_billed(snapshot)
-            return replace(
-                tile,
-                status=status,
-                word=status.label if snapshot.state.is_final else format_progress(snapshot),
-                about=", ".join(filter(None, (source, f"run {snapshot.short_id}", cost))),
-                path=str(clip_data(snapshot)["path"]),
-                poster=make_strip_thumb(read_poster(run)) if is_settled(run) else None,
-                source=shot.source,
-                cost=cost,
-                percent=snapshot.percent if status.kind == "running" else None,
-            )
-        if problem := self.handle.problem(shot.name):
-            return replace(tile, status=FAILED, word=problem, about=source, source=shot.source)
-        return replace(tile, word=f"Waits for {shot.source}" if shot.source else "Not sent")
+    def _tile(self, shot: Shot) -> ShotTile:
+        run, source = self.handle.run(shot.name), f"from {shot.source}" if shot.source else ""
+        prompt = str(shot.values.get("prompt") or "")
+        if run is None:
+            if problem := self.handle.problem(shot.name):
+                return ShotTile(shot.name, FAILED, problem, prompt, source)
+            return ShotTile(shot.name, SLOT, f"Waits for {shot.source}" if shot.source else "Not sent", prompt)
+        snapshot = rebase_outputs(run, self.context.folder)
+        status = status_of(snapshot)
+        return ShotTile(
+            shot.name,
+            status,
+            status.label if snapshot.state.is_final else format_progress(snapshot),
+            prompt,
+            ", ".join(filter(None, (source, f"run {snapshot.short_id}", describe_billed(snapshot)))),
+            path=str(clip_data(snapshot)["path"]),
+            poster=strip_poster(read_poster(run)) if is_settled(run) else "",
+            percent=snapshot.percent if status.kind == "running" else None,
+        )
 
-    # The live form -----------------------------------------------------------------------------
+    # The live strip ----------------------------------------------------------------------------
 
     def make_widget(self) -> FilmStrip:
         """Returns the strip."""
         from wiro_nb.notebook.widgets.views import FilmStrip
 
-        return FilmStrip(state=self._data()[0], on_action=self._on_action)
+        return FilmStrip(**self.data(), on_action=self._on_action)
 
     def follow(self) -> None:
         """Follows the film, or another one in its place."""
@@ -153,33 +160,12 @@ class FilmView(LiveView[Film]):
         The static form goes first: a page draws the widget anew with it, which would stop a film that plays.
         """
         for run in self.runs:
-            bridge.watch(run)
-        state, posters = self._data()
+            if run.id not in self._watched:
+                self._watched.add(run.id)
+                bridge.watch(run)
         if self.handle.done:
             self.refresh()
-        self.widget.posters = posters or self.widget.posters
-        self.widget.state = state
-
-    def _data(self) -> tuple[dict[str, Any], dict[str, str]]:
-        """Returns what the strip shows, and the pictures of the shots by position."""
-        status, title, about = self._head()
-        film, joined, tiles = self.handle, self.handle.joined, self._tiles()
-        posters = {str(place): jpeg_uri(tile.poster) for place, tile in enumerate(tiles) if tile.poster}
-        error = film.error if film.done else None
-        state = {
-            "title": title,
-            "about": about,
-            "icon": status.icon,
-            "variant": status.variant,
-            "note": error.sentence if error is not None else self._note,
-            "path": (joined.output.path or "") if joined is not None else "",
-            "length": joined.parts[-1]["end_s"] if joined is not None else 0,
-            "version": joined.output.sha256 if joined is not None else "",
-            "shots": [tile.data for tile in tiles],
-            "retry": error is not None,
-            "cancel": not film.done,
-        }
-        return state, posters
+        super().flush()
 
     def _on_action(self, action: str, content: Mapping[str, Any]) -> None:
         """Handles a button, outside the kernel's message thread because it may call the service."""
@@ -195,7 +181,7 @@ class FilmView(LiveView[Film]):
                 self.handle.cancel()
             elif action == "copy":
                 self.widget.reply("copy", text=film_text(self.handle))
-            elif place is not None and len(prompt) <= MOST_LETTERS:
+            elif place is not None and len(prompt) <= _MOST_LETTERS:
                 self._edit(place, prompt, is_sent=action == "run")
         except WiroError as error:
             self.widget.reply("price", text=f"{error.sentence} {error.hint}", p=place)

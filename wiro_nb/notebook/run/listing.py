@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from wiro_nb.ledger.state import Snapshot
 from wiro_nb.media.decode import make_thumb
 from wiro_nb.notebook import account
 from wiro_nb.notebook.bridge import bridge
-from wiro_nb.notebook.live import LiveView, throttle
+from wiro_nb.notebook.live import LiveView, read_position
 from wiro_nb.notebook.run.display import gone_note, is_settled, read_poster
 from wiro_nb.notebook.run.view import RunCardView
 from wiro_nb.notebook.session import current_context, session
@@ -137,14 +138,15 @@ class ListView(LiveView["NotebookRuns | Monitor"]):
 
     Args:
         handle: What is shown above the rows, and without a front end.
-        runs: Newest first.
+        runs: Newest first; later ones are behind them, and are shown on top.
     """
 
     most_open = 5
 
     def __init__(self, handle: NotebookRuns | Monitor, runs: Iterable[Run]) -> None:
         super().__init__(handle, "list")
-        self._runs = {run.id: run for run in runs}
+        self._listed = list(runs)
+        self._changed, self._head = set(range(len(self._listed))), dict[str, Any]()
         self._stops = ExitStack()
         self.unsubscribe = self._stops.close
 
@@ -156,45 +158,48 @@ class ListView(LiveView["NotebookRuns | Monitor"]):
         """Returns the table."""
         from wiro_nb.notebook.widgets.views import RunTable
 
-        rows = [self._row(run) for run in self._runs.values()]
-        return RunTable(head=self.handle.head(), rows=rows, on_action=self._on_action)
+        return RunTable(**self.data(), on_action=self._on_action)
 
     def follow(self) -> None:
         """Follows the runs."""
-        for run in list(self._runs.values()):
-            (self._watch if is_settled(run) else self.follow_run)(run)
+        for position in range(len(self._listed)):
+            self._watch(position)
 
     def follow_run(self, run: Run) -> None:
-        """Keeps the row of a run up to date (any thread)."""
-        self._runs[run.id] = run
-        self._watch(run)
-        self._on_change(run)
+        """Adds a run on top (any thread)."""
+        if all(other.id != run.id for other in self._listed):
+            self._listed.append(run)
+            self._watch(len(self._listed) - 1)
 
-    def _watch(self, run: Run) -> None:
-        self._stops.callback(run.on_change(lambda _snapshot: self._on_change(run)))
+    def _watch(self, position: int) -> None:
+        def note_change(_snapshot: Snapshot) -> None:
+            self._changed.add(position)
+            self.schedule()
 
-    def _on_change(self, run: Run) -> None:
-        table, key = self.widget, (id(self), run.id)
-        if table is None:
-            throttle.drop(key)
-        elif is_settled(run):
-            throttle.drop(key)
-            table.update(self._row(run))
-            table.head = self.handle.head()
-        else:
-            throttle.offer(key, lambda: table.update(self._row(run)))
+        run = self._listed[position]
+        self._stops.callback(run.on_change(note_change))
+        if not is_settled(run):
+            note_change(run.snapshot)
 
-    def _row(self, run: Run) -> dict[str, Any]:
+    def data(self) -> dict[str, Any]:
+        """Returns the head, and the rows that have changed since the last call."""
+        changed = [self._changed.pop() for _ in range(len(self._changed))]
+        rows = [self._row(position) for position in sorted(changed)]
+        if not self._head or any(row["final"] for row in rows):  # money changes when a run ends
+            self._head = self.handle.head()
+        return {"head": self._head, "items": rows}
+
+    def _row(self, position: int) -> dict[str, Any]:
         """Returns what one row shows, as plain JSON data."""
+        run = self._listed[position]
         snapshot, status, poster = run.snapshot, status_of(run.snapshot), read_poster(run)
         settings = key_settings(snapshot, session.known_schema(run.model))
         notebook = "" if snapshot.notebook == self.context.notebook else PurePath(snapshot.notebook or "").name
         cost, elapsed = format_run_cost(snapshot), format_duration(snapshot.elapsed_s)
         return {
-            "id": run.id,
+            **asdict(status),
+            "p": position,
             "run": run.short_id,
-            "icon": status.icon,
-            "variant": status.variant,
             "label": f"{status.label}, best" if snapshot.starred else status.label,
             "percent": None if snapshot.state.is_final else snapshot.percent,
             "when": format_run_time(snapshot),
@@ -208,9 +213,10 @@ class ListView(LiveView["NotebookRuns | Monitor"]):
         }
 
     def _on_action(self, action: str, content: Mapping[str, Any]) -> None:
-        run, table = self._runs.get(content.get("id", "")), self.widget
-        if run is None or table is None:
+        position, table = read_position(content, len(self._listed)), self.widget
+        if position is None or table is None:
             return
+        run = self._listed[position]
         if action == "cancel":
             run.cancel()
             return

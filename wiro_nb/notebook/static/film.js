@@ -16,14 +16,14 @@ function makeShot(number, jump) {
   return shot;
 }
 
-function drawShot(shot, data, poster, isNow) {
+function drawShot(shot, data, isNow) {
   setText(shot.name, data.name);
-  if (poster && shot.image.src !== poster) shot.image.src = poster;
-  setShown(shot.image, poster);
-  setMoneyText(shot.word, poster ? "" : data.prompt);
-  setShown(shot.word, !poster);
-  shot.state.draw(data, "");
-  setMoneyText(shot.about, [data.word, data.source ? `from ${data.source}` : "", data.cost].filter(Boolean).join(", "));
+  if (data.poster && shot.image.src !== data.poster) shot.image.src = data.poster;
+  setShown(shot.image, data.poster);
+  setMoneyText(shot.word, data.poster ? "" : data.prompt);
+  setShown(shot.word, !data.poster);
+  shot.state.draw(data.status, "");
+  setMoneyText(shot.about, [data.word, data.about].filter(Boolean).join(", "));
   setProgress(shot.bar, data.percent, data.name);
   setAttributes(shot.jump, { "aria-label": `${data.name}: ${data.word}. ${data.prompt}`, title: data.prompt, "aria-current": isNow && "true" });
 }
@@ -31,7 +31,7 @@ function drawShot(shot, data, poster, isNow) {
 function render({ model, el, signal }) {
   const key = model.get("view_key");
   const view = { chosen: 0, editing: -1, time: null, ...keptFilms.get(key)?.(), source: "" };
-  const state = () => model.get("state");
+  const all = [...model.get("items")];
   const send = (action, more = {}) => model.send({ action, ...more });
   const small = (label, onClick, name) => button(label, { icon: name, kind: "wiro-btn-s", onClick });
   const edited = () => ({ p: view.editing, prompt: area.value });
@@ -61,7 +61,7 @@ function render({ model, el, signal }) {
   const openEditor = () => {
     showEditor(view.editing === view.chosen ? -1 : view.chosen);
     if (view.editing < 0) return;
-    area.value = state().shots[view.editing].prompt;
+    area.value = all[view.editing].prompt;
     setText(price, "");
     send("price", edited());
     area.focus();
@@ -84,49 +84,50 @@ function render({ model, el, signal }) {
   };
   const jump = (number) => {
     view.chosen = number;
-    const { path, version, shots: all } = state();
-    const { start, path: own } = all[number];
+    const { path, version } = model.get("head");
+    const { start_s: start, path: own } = all[number];
     // A hair past the frame's edge: rounding must not show the frame before.
     if (path && start !== null) load(path, version, start + 0.001).then(() => video.play().catch(() => {}));
     else if (own) load(own, "", 0);
     draw();
   };
   const strip = h("ol", { class: "wiro-strip", "aria-label": "Shots" });
-  const shots = state().shots.map((_data, number) => makeShot(number, jump));
+  const shots = all.map((_data, number) => makeShot(number, jump));
   strip.append(...shots.map((shot) => shot.node));
   const draw = () => {
-    const data = state();
-    const posters = model.get("posters");
+    const data = model.get("head");
     head.draw(data, data.title);
     setText(live, data.title);
     setMoneyText(about, data.about);
     setMoneyText(note, data.note);
     setShown(retry, data.retry);
     setShown(cancel, data.cancel);
-    data.shots.forEach((shot, number) => shots[number] && drawShot(shots[number], shot, posters[String(number)], number === view.chosen));
-    const chosen = data.shots[view.chosen];
+    all.forEach((shot, number) => drawShot(shots[number], shot, number === view.chosen));
+    const chosen = all[view.chosen];
     setText(now, chosen.name);
-    setText(moment, chosen.start === null ? chosen.word : `${momentText(chosen.start)} of ${momentText(data.length)}`);
+    setText(moment, chosen.start_s === null ? chosen.word : `${momentText(chosen.start_s)} of ${momentText(data.length)}`);
     if (data.path) {
       load(data.path, data.version, view.time || null);
       view.time = null;
     } else if (!view.source) {
-      const first = data.shots.find((shot) => shot.path);
+      const first = all.find((shot) => shot.path);
       setShown(video, first);
       if (first) load(first.path, "", null);
     }
   };
   video.addEventListener("timeupdate", () => {
-    const { shots: all, path } = state();
-    if (!path || video.seeking) return;
-    const at = all.findLastIndex((shot) => shot.start !== null && shot.start <= video.currentTime + 0.01);
+    if (!model.get("head").path || video.seeking) return;
+    const at = all.findLastIndex((shot) => shot.start_s !== null && shot.start_s <= video.currentTime + 0.01);
     if (at < 0 || at === view.chosen) return;
     view.chosen = at;
     draw();
   });
-  model.on("change:state", draw);
-  model.on("change:posters", draw);
+  model.on("change:head", draw);
   model.on("msg:custom", (content) => {
+    if (content?.type === "items") {
+      for (const shot of content.items) all[shot.p] = shot;
+      draw();
+    }
     if (content?.type === "price") setMoneyText(price, content.text);
     if (content?.type === "copy") copy.answer(content.text);
   });
@@ -141,6 +142,7 @@ function render({ model, el, signal }) {
     setMoneyText(price, view.price);
   }
   draw();
+  send("handshake");
   return () => {
     video.removeAttribute("src");
     video.load();

@@ -116,7 +116,7 @@ function render({ model, el, signal }) {
   let before = kept.get(key)?.();
   const act = (action, p) => model.send({ action, p: p ?? null });
   const { node: scrub, player, setLoop, setClips, onKey } = makeScrub({ isNamed: true, playLabel: "Play all finished clips together", pauseLabel: "Pause all clips" }, signal);
-  const tiles = model.get("tiles").map((data) => makeTile(data, act, { model, player, signal }));
+  const tiles = model.get("items").map((data) => makeTile(data, act, { model, player, signal }));
   const head = makeHead(plan, act);
   const [best, place] = [h("span"), h("div")];
   const copy = makeCopyButton("Copy as cell", () => act("copy"), place);
@@ -149,7 +149,7 @@ function render({ model, el, signal }) {
   };
   model.on("change:head", drawAll);
   model.on("msg:custom", (content) => {
-    if (content?.type === "tiles") drawTiles(content.tiles);
+    if (content?.type === "items") drawTiles(content.items);
     if (content?.type === "preview" && tiles[content.p]) drawPreview(tiles[content.p], content.image);
     if (content?.type === "copy") copy.answer(content.text);
   });
@@ -159,7 +159,7 @@ function render({ model, el, signal }) {
   }, TICK_MS);
   leaveStaticForm(model, signal);
   mount(el, root, makeAttachment(model, signal));
-  drawTiles(model.get("tiles"));
+  drawTiles(model.get("items"));
   drawAll();
   act("handshake");
   let focused = null; // the page forgets it when a view is taken out

@@ -12,8 +12,8 @@ function makeRow(act) {
     money: h("span", { class: "wiro-muted wiro-num" }), id: h("code", {}), note: h("span", { class: "wiro-small" }),
   };
   parts.bar = h("span", { class: "wiro-bar" }, h("i", {}));
-  parts.cancel = button("Cancel run", { icon: "cross", kind: SMALL_ICON, onClick: () => act("cancel", parts.data.id) });
-  parts.open = h("button", { type: "button", class: "wiro-list-open", on: { click: () => act("open", parts.data.id) } }, parts.thumb,
+  parts.cancel = button("Cancel run", { icon: "cross", kind: SMALL_ICON, onClick: () => act("cancel", parts.data.p) });
+  parts.open = h("button", { type: "button", class: "wiro-list-open", on: { click: () => act("open", parts.data.p) } }, parts.thumb,
     h("span", { class: "wiro-list-text" }, parts.prompt, parts.about, parts.note),
     h("span", { class: "wiro-list-state" }, h("span", { class: "wiro-row" }, parts.state.node, parts.id), parts.bar, h("span", { class: "wiro-row" }, parts.when, parts.money)));
   parts.node = h("li", { class: "wiro-list-row" }, parts.open, parts.cancel);
@@ -55,7 +55,7 @@ function makeNotifier(signal) {
 }
 
 function render({ model, el, signal }) {
-  const act = (action, id) => model.send({ action, id });
+  const act = (action, p) => model.send({ action, p: p ?? null });
   const rows = new Map();
   const list = h("ul", { class: "wiro-list" });
   const title = h("h3", { class: "wiro-title" });
@@ -63,28 +63,26 @@ function render({ model, el, signal }) {
   const empty = h("p", { class: "wiro-small wiro-muted" }, "No runs in flight.");
   const notifier = model.get("head").notify ? makeNotifier(signal) : null;
   const draw = (data, isNew) => {
-    const known = rows.get(data.id);
+    const known = rows.get(data.p);
     const parts = known ?? makeRow(act);
     if (known && data.final && !known.data.final) notifier?.onEnd(data);
-    rows.set(data.id, parts);
+    rows.set(data.p, parts);
     drawRow(parts, data);
     if (!known) list[isNew ? "prepend" : "append"](parts.node);
     setShown(empty, false);
   };
-  const drawAll = () => model.get("rows").forEach((data) => draw(data, false));
   const drawHead = () => {
     setText(title, model.get("head").title);
     lines.replaceChildren(...model.get("head").lines.filter(Boolean).map((text) => moneyNode("div", text)));
   };
   model.on("change:head", drawHead);
-  model.on("change:rows", drawAll);
-  model.on("msg:custom", (content) => content?.type === "row" && draw(content.row, true));
+  model.on("msg:custom", (content) => content?.type === "items" && content.items.forEach((data) => draw(data, true)));
   leaveStaticForm(model, signal);
   mount(el, h("section", { class: "wiro-card", "aria-label": model.get("head").title },
     h("div", { class: "wiro-sec wiro-head" }, h("div", {}, title, lines), notifier?.node), h("div", { class: "wiro-sec" }, empty, list)),
   makeAttachment(model, signal));
   drawHead();
-  drawAll();
+  model.get("items").forEach((data) => draw(data, false));
   act("handshake");
 }
 

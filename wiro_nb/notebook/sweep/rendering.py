@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 
 from wiro_nb.formatting import (
@@ -31,17 +31,15 @@ from wiro_nb.formatting import (
 )
 from wiro_nb.ledger.state import Snapshot, Stage
 from wiro_nb.media.decode import make_thumb
-from wiro_nb.notebook.run.display import clip_data, gone_note, main_output, read_poster, rebase_outputs
+from wiro_nb.notebook.run.display import clip_data, main_output
 from wiro_nb.presentation.html import MUTED, Child, Html, h, line, muted, url
 from wiro_nb.presentation.models import unsent_output
 from wiro_nb.presentation.output import NOTHING, Block, Output, card, heading, paragraphs, status_dot
 from wiro_nb.presentation.run import jpeg_uri, poster_base64
 from wiro_nb.schema.types import ModelSchema
-from wiro_nb.sweeps import Sweep
 from wiro_nb.sweeps.plan import SweepPlan
 
 _LONGEST_LABEL = 60
-_MOST_POINTS = 60
 _WAITING = ("slot", "sending", "queued")
 _PICTURE = "display:block;width:100%;max-width:208px;height:auto;border-radius:2px;margin:0"
 _SMALL = f"font-size:11px;{MUTED}"
@@ -65,11 +63,6 @@ class Layout:
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     cells: tuple[tuple[int | None, ...], ...]
-
-    @property
-    def is_table(self) -> bool:
-        """True when there are rows and columns; else a list of labelled tiles."""
-        return bool(self.rows)
 
 
 def lay_out(plan: SweepPlan) -> Layout:
@@ -106,8 +99,7 @@ def preview_sweep(plan: SweepPlan) -> Output:
     """Returns the page of a sweep that is not sent: how many runs, price, time, and every point."""
     labels = point_labels(plan)
     notes = dict.fromkeys(plan.made, "  already made or under way")
-    lines = [f"{label}{notes.get(position, '')}" for position, label in enumerate(labels[:_MOST_POINTS])]
-    lines += [f"and {len(labels) - _MOST_POINTS} more"] if len(labels) > _MOST_POINTS else []
+    lines = [f"{label}{notes.get(position, '')}" for position, label in enumerate(labels)]
     rows = [("Request", f"POST /Run/{plan.schema.run_path}"), ("Would send", plan.total.describe())]
     rows += [("Note", note) for note in plan.notes]
     return unsent_output(f"Dry run of a sweep, {format_count(len(labels), 'point')}", rows, "\n".join(lines))
@@ -129,27 +121,31 @@ def axis_value_label(schema: ModelSchema, name: str, value: object) -> str:
     return shorten(next(fitting, text), _LONGEST_LABEL)
 
 
-def tile_data(snapshot: Snapshot, position: int, label: str, *, is_best: bool, gone: str = "") -> dict[str, Any]:
-    """Returns what one tile shows, as plain JSON data.
+def sweep_tiles(plan: SweepPlan, snapshots: Sequence[Snapshot]) -> list[dict[str, Any]]:
+    """Returns what each tile shows, as plain JSON data.
 
     Args:
-        snapshot: The run; its paths start from the folder of the notebook that shows it.
-        position: Of the point, from 0.
-        label: Name of the point.
-        is_best: True when it was picked.
-        gone: Where its file is not on this machine: what to do about it.
+        plan: The sweep.
+        snapshots: Its runs, in order; their paths start from the folder of the notebook that shows them.
     """
+    best = best_of(snapshots)
+    return [
+        _tile_data(snapshot, position, label, is_best=position == best)
+        for position, (snapshot, label) in enumerate(zip(snapshots, point_labels(plan), strict=True))
+    ]
+
+
+def _tile_data(snapshot: Snapshot, position: int, label: str, *, is_best: bool) -> dict[str, Any]:
     status = status_of(snapshot)
     is_moving = status.kind in ("running", "lost")
     # The picture area says what a run waits for.
     word = "Waiting" if status.kind == "slot" else status.label
     return {
+        **asdict(status),
+        **clip_data(snapshot),
         "p": position,
         "run": snapshot.short_id,
         "label": label,
-        "kind": status.kind,
-        "icon": status.icon,
-        "variant": status.variant,
         "word": "Best" if is_best else word,
         "best": is_best,
         "percent": round(snapshot.percent, 1) if is_moving and snapshot.percent is not None else None,
@@ -157,10 +153,8 @@ def tile_data(snapshot: Snapshot, position: int, label: str, *, is_best: bool, g
         "elapsed": snapshot.elapsed_s if status.kind not in _WAITING else None,
         "ticking": status.kind == "running",
         "cost": describe_billed(snapshot),
-        "middle": gone or _placeholder(snapshot, status.kind),
+        "middle": _placeholder(snapshot, status.kind),
         "cancel": not snapshot.state.is_final and not snapshot.cancel_requested and status.kind != "uncertain",
-        **clip_data(snapshot),
-        **({"path": "", "poster": ""} if gone else {}),
     }
 
 
@@ -179,33 +173,28 @@ def _placeholder(snapshot: Snapshot, kind: str) -> str:
     return texts.get(kind) or format_billed(snapshot)
 
 
-def head_data(
-    plan: SweepPlan, snapshots: Sequence[Snapshot], *, best: str = "", left_s: float | None = None
-) -> dict[str, Any]:
+def head_data(plan: SweepPlan, snapshots: Sequence[Snapshot], left_s: float | None = None) -> dict[str, Any]:
     """Returns the line of counts and money above the grid.
 
     Args:
         plan: The sweep.
         snapshots: Its runs, in order.
-        best: Name of the point that was picked, or "".
         left_s: Seconds it should still take, or None.
     """
     kinds = [status_of(snapshot).kind for snapshot in snapshots]
-    done, count = kinds.count("done"), len(kinds)
+    done, count, best = kinds.count("done"), len(kinds), best_of(snapshots)
     ended = sum(snapshot.state.is_final for snapshot in snapshots)
     percent = 100.0 * sum(map(_share_done, snapshots)) / max(1, count)
-    status = _status(snapshots)
     in_order = sorted(snapshots, key=lambda snapshot: (not snapshot.state.is_final, -snapshot.stage.rank))
     return {
+        **asdict(_status(snapshots)),
         "title": f"Sweep: all {count} done" if done == count else f"Sweep: {done} of {count} done",
-        "variant": status.variant,
-        "icon": status.icon,
         "percent": round(percent, 1),
         "counts": tally(in_order),
         "left": format_time_left(left_s) if left_s is not None and ended < count else "",
         "spent": _spent(plan, snapshots),
         "waiting": sum(kind in _WAITING for kind in kinds),
-        "best": best,
+        "best": "" if best is None else point_labels(plan)[best],
         "valuetext": f"Sweep, {percent:.0f} percent, {done} of {format_count(count, 'run')} done",
     }
 
@@ -234,40 +223,16 @@ def _share_done(snapshot: Snapshot) -> float:
     return (snapshot.percent or 0.0) / 100.0 if snapshot.stage is Stage.GENERATING else 0.0
 
 
-def grid_plan(sweep: Sweep, notes: Sequence[str]) -> dict[str, Any]:
+def grid_plan(plan: SweepPlan, snapshots: Sequence[Snapshot], notes: Sequence[str]) -> dict[str, Any]:
     """Returns what does not change in the live grid, as plain JSON data."""
-    plan, varied = sweep.plan, " × ".join(axis.name for axis in sweep.plan.axes)
+    varied = " × ".join(axis.name for axis in plan.axes)
     return {
         **asdict(lay_out(plan)),
         "model": plan.schema.slug,
         "varied": f"{varied}, zipped" if plan.zipped else varied,
-        "prompt": shared_prompt(plan, [run.snapshot for run in sweep.runs])[:600],
+        "prompt": _shared_prompt(plan, snapshots)[:600],
         "notes": list(notes),
     }
-
-
-def grid_state(sweep: Sweep, folder: Path, left_s: float | None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Returns head and tiles of the live grid as they are now, for a notebook in a folder."""
-    snapshots, labels = [rebase_outputs(run, folder) for run in sweep.runs], point_labels(sweep.plan)
-    best = best_of(snapshots)
-    head = head_data(sweep.plan, snapshots, best="" if best is None else labels[best], left_s=left_s)
-    return head, [
-        tile_data(snapshot, at, labels[at], is_best=at == best, gone=gone_note(run))
-        for at, (run, snapshot) in enumerate(zip(sweep.runs, snapshots, strict=True))
-    ]
-
-
-def sweep_output(sweep: Sweep, folder: Path, notes: Sequence[str] = ()) -> Output:
-    """Returns the static output of a sweep as it is now, with its records, for a notebook in a folder."""
-    # First: an output must not be older than the records beside it.
-    records = {run.id: record for run in sweep.runs if run.done and (record := run.record) is not None}
-    picked = {"best": sweep.best.id} if sweep.best is not None else {}
-    metadata = {"wiro": {"sweep_id": sweep.id, "model": sweep.model, "runs": records, **picked}}
-    posters = {at: poster for at, run in enumerate(sweep.runs) if (poster := read_poster(run)) is not None}
-    snapshots = [rebase_outputs(run, folder) for run in sweep.runs]
-    gone = {at: note for at, run in enumerate(sweep.runs) if (note := gone_note(run))}
-    output = render_sweep(sweep.plan, snapshots, posters, best=best_of(snapshots), notes=notes, gone=gone)
-    return replace(output, metadata=metadata)
 
 
 def best_of(snapshots: Sequence[Snapshot]) -> int | None:
@@ -275,20 +240,14 @@ def best_of(snapshots: Sequence[Snapshot]) -> int | None:
     return next((position for position, snapshot in enumerate(snapshots) if snapshot.starred), None)
 
 
-def shared_prompt(plan: SweepPlan, snapshots: Sequence[Snapshot]) -> str:
+def _shared_prompt(plan: SweepPlan, snapshots: Sequence[Snapshot]) -> str:
     """Returns the prompt of all runs; "" where it is varied."""
     is_varied = any(axis.name == "prompt" for axis in plan.axes)
     return "" if is_varied else next((snapshot.prompt for snapshot in snapshots if snapshot.prompt), "")
 
 
 def render_sweep(
-    plan: SweepPlan,
-    snapshots: Sequence[Snapshot],
-    posters: Mapping[int, bytes],
-    *,
-    best: int | None = None,
-    notes: Sequence[str] = (),
-    gone: Mapping[int, str] | None = None,
+    plan: SweepPlan, snapshots: Sequence[Snapshot], posters: Mapping[int, bytes], notes: Sequence[str] = ()
 ) -> Output:
     """Returns the static output of a sweep.
 
@@ -296,62 +255,55 @@ def render_sweep(
         plan: The sweep.
         snapshots: Its runs, in order, with paths from the notebook's folder.
         posters: JPEG by position; missing ones are left out.
-        best: Position of the picked point, or None.
         notes: Sentences above the table.
-        gone: By position, what to do about a file that is not on this machine.
     """
-    layout, labels, head = lay_out(plan), point_labels(plan), head_data(plan, snapshots)
-    tiles = [
-        _tile(snapshot, labels[position], posters.get(position), position == best, (gone or {}).get(position, ""))
-        for position, snapshot in enumerate(snapshots)
-    ]
-    varied = f"{layout.row_name} by {layout.column_name}" if layout.is_table else layout.column_name
+    layout, head, tiles = lay_out(plan), head_data(plan, snapshots), sweep_tiles(plan, snapshots)
+    varied = f"{layout.row_name} by {layout.column_name}" if layout.rows else layout.column_name
     text = f"{head['title'].lower()}  {plan.schema.slug}, {head['counts']}, {head['spent']}"
     about = f"{plan.schema.slug}, {varied}. {head['spent']}"
     prompt_style = "font-size:15px;font-weight:600;line-height:1.3;margin:4px 0 0 0;white-space:pre-wrap"
-    prompt = shorten(shared_prompt(plan, snapshots), _LONGEST_PROMPT)
+    prompt = shorten(_shared_prompt(plan, snapshots), _LONGEST_PROMPT)
     unfinished = sum(not snapshot.state.is_final for snapshot in snapshots)
     waiting = (
         f"{unfinished} not finished when this notebook was saved. Run the cell again: it picks them up, and sends "
         "only what is missing."
     )
+    shown = [_tile(tile, snapshots[place], posters.get(place)) for place, tile in enumerate(tiles)]
     output = card(
         heading(head["title"], about, status=_status(snapshots), text=text),
         Block(h("div", prompt, style=prompt_style)) if prompt else NOTHING,
         paragraphs(notes),
         Block(line(waiting)) if unfinished else NOTHING,
-        Block(_table(layout, tiles) if layout.is_table else _list(layout, tiles), _lines(labels, snapshots, best)),
+        Block((_table if layout.rows else _list)(layout, shown), _lines(tiles, snapshots)),
     )
     # Viewers that show no pictures inside HTML get one: of the best point, or the first.
-    first = next(iter(posters.values()), b"")
+    best, first = best_of(snapshots), next(iter(posters.values()), b"")
     return replace(output, jpeg=poster_base64(first if best is None else posters.get(best, first)))
 
 
-def _lines(labels: Sequence[str], snapshots: Sequence[Snapshot], best: int | None) -> tuple[str, ...]:
-    lines, width = [], max(map(len, labels), default=0)
-    for position, (label, snapshot) in enumerate(zip(labels, snapshots, strict=True)):
-        output = main_output(snapshot)
+def _lines(tiles: Sequence[dict[str, Any]], snapshots: Sequence[Snapshot]) -> tuple[str, ...]:
+    lines, width = [], max((len(tile["label"]) for tile in tiles), default=0)
+    for tile, snapshot in zip(tiles, snapshots, strict=True):
         status = status_of(snapshot).label if snapshot.state.is_final else format_progress(snapshot)
-        mark, path = "*" if position == best else " ", (output and output.path) or ""
-        lines.append(f" {mark} {label:<{width}}  {snapshot.short_id}  {status.lower()}  {path}".rstrip())
-    return (*lines, "  * picked as best") if best is not None else tuple(lines)
+        mark = "*" if tile["best"] else " "
+        lines.append(f" {mark} {tile['label']:<{width}}  {tile['run']}  {status.lower()}  {tile['path']}".rstrip())
+    return (*lines, "  * picked as best") if best_of(snapshots) is not None else tuple(lines)
 
 
-def _tile(snapshot: Snapshot, label: str, poster: bytes | None, is_best: bool, gone: str) -> Html:
-    output, status = None if gone else main_output(snapshot), status_of(snapshot)
+def _tile(tile: dict[str, Any], snapshot: Snapshot, poster: bytes | None) -> Html:
     picture: Child = ""
     if poster is not None:
-        picture = h("img", src=jpeg_uri(make_thumb(poster)), alt=label, style=_PICTURE)
-    elif not snapshot.state.is_final or not (output and output.path):
-        reason = gone or snapshot.message[:160] if snapshot.state.is_final else ""
+        picture = h("img", src=jpeg_uri(make_thumb(poster)), alt=tile["label"], style=_PICTURE)
+    elif not tile["path"]:
+        reason = tile["middle"] if snapshot.state.is_final else ""
         picture = h("div", reason, style=f"{_SMALL};white-space:normal;max-width:208px")
-    if output is not None and output.path:
-        picture = h("a", picture or output.name, href=url(output.path), title=f"Open {label}")
-    facts = (format_duration(snapshot.elapsed_s), describe_billed(snapshot), f"run {snapshot.short_id}")
-    tail = muted(", ".join(filter(None, facts)))
-    shown = h("b", "Best") if is_best else status.label
-    below = h("div", status_dot(status), shown, " ", tail, style="font-size:11px;white-space:nowrap")
-    return h("div", picture, below, style="outline:2px solid #2f80ed;outline-offset:2px" if is_best else "")
+    if tile["path"]:
+        shown = picture or PurePath(tile["path"]).name
+        picture = h("a", shown, href=url(tile["path"]), title=f"Open {tile['label']}")
+    tail = muted(", ".join(filter(None, (format_duration(tile["elapsed"]), tile["cost"], f"run {tile['run']}"))))
+    word = h("b", "Best") if tile["best"] else tile["word"]
+    below = h("div", status_dot(status_of(snapshot)), word, " ", tail, style="font-size:11px;white-space:nowrap")
+    return h("div", picture, below, style="outline:2px solid #2f80ed;outline-offset:2px" if tile["best"] else "")
 
 
 def _table(layout: Layout, tiles: Sequence[Html]) -> Html:

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from wiro_nb.ledger.state import Snapshot
 from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.live import LiveView, presenter, read_position
-from wiro_nb.notebook.run.display import is_settled, read_poster
+from wiro_nb.notebook.run.display import gone_note, is_settled, read_poster, rebase_outputs
 from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, origin_of, parent_of
 from wiro_nb.notebook.run.view import RunCardView
 from wiro_nb.notebook.session import current_context, session
-from wiro_nb.notebook.sweep.rendering import grid_plan, grid_state, sweep_output
+from wiro_nb.notebook.sweep.rendering import grid_plan, head_data, render_sweep, sweep_tiles
 from wiro_nb.presentation.output import Output
 from wiro_nb.sweeps import Sweep
 from wiro_nb.sweeps.plan import Grid, SweepPlan, plan_sweep
@@ -107,16 +109,21 @@ class SweepView(LiveView[Sweep]):
         self._opened_at, self._done_before = time.monotonic(), sum(run.done for run in self.runs)
 
     def output(self) -> Output:
-        """Returns the static form."""
-        return sweep_output(self.handle, self.context.folder, self._notes)
+        """Returns the static form, with the records of the runs as metadata."""
+        # First: an output must not be older than the records beside it.
+        records = {run.id: record for run in self.runs if run.done and (record := run.record) is not None}
+        picked = {"best": self.handle.best.id} if self.handle.best is not None else {}
+        posters = {at: poster for at, run in enumerate(self.runs) if (poster := read_poster(run)) is not None}
+        shown = render_sweep(self.handle.plan, self._snapshots(), posters, self._notes)
+        mark = {"sweep_id": self.handle.id, "model": self.handle.model, "runs": records, **picked}
+        return replace(shown, metadata={"wiro": mark})
 
     def make_widget(self) -> SweepGrid:
         """Returns the grid."""
         from wiro_nb.notebook.widgets.views import SweepGrid
 
-        head, tiles = self._state()
-        plan = grid_plan(self.handle, self._notes)
-        return SweepGrid(plan=plan, head=head, tiles=tiles, on_action=self._on_action)
+        plan = grid_plan(self.handle.plan, self._snapshots(), self._notes)
+        return SweepGrid(plan=plan, **self.data(), on_action=self._on_action)
 
     def follow(self) -> None:
         """Follows the runs."""
@@ -125,14 +132,26 @@ class SweepView(LiveView[Sweep]):
 
     def flush(self) -> None:
         """Shows tiles and previews that have changed, and at the end the static form."""
-        self.widget.update(*self._state())
+        super().flush()
         self.widget.send_previews(run.snapshot.preview for run in self.runs)
         if all(map(is_settled, self.runs)):
             self.refresh()
 
-    def _state(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    def data(self) -> dict[str, Any]:
         """Returns head and tiles as they are now."""
-        return grid_state(self.handle, self.context.folder, self._left_s())
+        plan, snapshots = self.handle.plan, self._snapshots()
+        return {"head": head_data(plan, snapshots, self._left_s()), "items": sweep_tiles(plan, snapshots)}
+
+    def _snapshots(self) -> list[Snapshot]:
+        """Returns the runs as they are now; a file that is gone has a problem in place of its path."""
+        shown = []
+        for run in self.runs:
+            snapshot = rebase_outputs(run, self.context.folder)
+            if note := gone_note(run):
+                outputs = tuple(replace(output, path=None, problem=note) for output in snapshot.outputs)
+                snapshot = replace(snapshot, outputs=outputs)
+            shown.append(snapshot)
+        return shown
 
     def _left_s(self) -> float | None:
         """Returns the seconds still to go, once two runs have ended since the grid was opened."""

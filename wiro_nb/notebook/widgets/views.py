@@ -18,32 +18,46 @@ if TYPE_CHECKING:
     from wiro_nb.api.answers import Preview
 
 
-class SweepGrid(OutputWidget):
-    """Live view of a sweep. Its actions name a tile by its position, `p`.
+class ItemsWidget(OutputWidget):
+    """A widget of a head and of items that change one by one; actions name an item by its position, `p`.
 
-    What does not change is a trait; tiles that change travel as messages, only those, so that a sweep of
-    a hundred runs does not send all tiles for every step of one.
+    Items that change travel as messages, only those, so that a sweep of a hundred runs does not send all tiles for
+    every step of one. A page that draws the widget later asks for the items as they are with "handshake".
     """
+
+    head = traitlets.Dict(help="What stands above the items.").tag(sync=True)
+    items: traitlets.List[dict[str, Any]] = traitlets.List(help="The items when it was made.").tag(sync=True)
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._now = {item["p"]: item for item in self.items}
+
+    def update(self, head: dict[str, Any], items: Iterable[dict[str, Any]]) -> None:
+        """Shows newer items, and new ones; those that show the same already are not sent again."""
+        changed = [item for item in items if item != self._now.get(item["p"])]
+        self._now |= {item["p"]: item for item in changed}
+        if changed:
+            self.reply("items", items=changed)
+        self.head = head
+
+    def on_message(self, content: dict[str, Any], buffers: Any) -> None:
+        """Passes an action on; a page that draws the widget gets the items as they are now."""
+        if content.get("action") == "handshake":
+            self.reply("items", items=list(self._now.values()))
+        super().on_message(content, buffers)
+
+
+class SweepGrid(ItemsWidget):
+    """Live view of a sweep; an item is a tile."""
 
     script = "grid.js"
     styles = ("wiro.css", "grid.css")
     actions = frozenset({"star", "open", "cancel", "cancel_waiting", "copy", "poster"})
     plan = traitlets.Dict(help="Model, prompt, heads, cells, notes.").tag(sync=True)
-    head = traitlets.Dict(help="Counts, percent, money: see `head_data`.").tag(sync=True)
-    tiles: traitlets.List[dict[str, Any]] = traitlets.List(help="The tiles when the grid was made.").tag(sync=True)
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._now = list(self.tiles)
         self._previews: dict[int, Preview] = {}
-
-    def update(self, head: dict[str, Any], tiles: Sequence[dict[str, Any]]) -> None:
-        """Shows newer tiles; those that show the same already are not sent again."""
-        changed = [tile for tile, before in zip(tiles, self._now, strict=True) if tile != before]
-        self._now = list(tiles)
-        if changed:
-            self.reply("tiles", tiles=changed)
-        self.head = head
 
     def send_previews(self, previews: Iterable[Preview | None]) -> None:
         """Shows the latest previews of unfinished clips, by position; each is sent once and kept in no trait."""
@@ -52,11 +66,20 @@ class SweepGrid(OutputWidget):
                 self._previews[position] = preview
                 self.reply("preview", p=position, image=preview.image)
 
-    def on_message(self, content: dict[str, Any], buffers: Any) -> None:
-        """Passes an action on; a page that draws the grid gets the tiles as they are now."""
-        if content.get("action") == "handshake":
-            self.reply("tiles", tiles=self._now)
-        super().on_message(content, buffers)
+
+class FilmStrip(ItemsWidget):
+    """Live view of a film; an item is a shot, and its actions have the new prompt."""
+
+    script = "film.js"
+    styles = ("wiro.css", "grid.css")
+    actions = frozenset({"retry", "cancel", "copy", "price", "run"})
+
+
+class RunTable(ItemsWidget):
+    """Live view of a list of runs; an item is a row, and one that comes later stands on top."""
+
+    script = "runs.js"
+    actions = frozenset({"open", "cancel"})
 
 
 class ComparisonWidget(OutputWidget):
@@ -67,41 +90,6 @@ class ComparisonWidget(OutputWidget):
     actions = frozenset({"star", "poster"})
     view = traitlets.Dict(help="Clips and tables.").tag(sync=True)
     stars: traitlets.List[bool] = traitlets.List(help="Which runs are picked.").tag(sync=True)
-
-
-class FilmStrip(OutputWidget):
-    """Live view of a film. Its actions name a shot by its position, `p`, and have its new prompt."""
-
-    script = "film.js"
-    styles = ("wiro.css", "grid.css")
-    actions = frozenset({"retry", "cancel", "copy", "price", "run"})
-    state = traitlets.Dict(help="Title, note, film and shots.").tag(sync=True)
-    posters: traitlets.Dict[str, str] = traitlets.Dict(help="Picture of each shot as a data URI.").tag(sync=True)
-
-
-class RunTable(OutputWidget):
-    """Live view of a list of runs. Rows that change travel as messages, only those; actions name a run by `id`."""
-
-    script = "runs.js"
-    actions = frozenset({"open", "cancel"})
-    head = traitlets.Dict(help="title, lines (texts), notify (offer to notify at the end).").tag(sync=True)
-    rows: traitlets.List[dict[str, Any]] = traitlets.List(help="As `ListView` makes them.").tag(sync=True)
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._now = {row["id"]: row for row in self.rows}
-
-    def update(self, row: dict[str, Any]) -> None:
-        """Shows a newer row; an unknown one stands on top (any thread)."""
-        if self._now.get(row["id"]) != row:
-            self._now[row["id"]] = row
-            self.reply("row", row=row)
-
-    def on_message(self, content: dict[str, Any], buffers: Any) -> None:
-        """Passes an action on; a page that draws the table gets what has changed since it was made."""
-        if content.get("action") == "handshake":
-            self.rows = list(self._now.values())
-        super().on_message(content, buffers)
 
 
 class ModelBrowser(OutputWidget):

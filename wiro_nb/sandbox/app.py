@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +15,25 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, Response
-from starlette.routing import Route, WebSocketRoute
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.staticfiles import StaticFiles
 
 from wiro_nb.json_values import as_decimal
 from wiro_nb.sandbox.engines import Engine, Kind
 from wiro_nb.sandbox.events import EventBroker
 from wiro_nb.sandbox.faults import FaultMiddleware, Faults
-from wiro_nb.sandbox.models import Catalogue, Model, slots_for
-from wiro_nb.sandbox.requests import Authenticator, Body, Failure, answer, check_inputs, read_body
+from wiro_nb.sandbox.models import Catalogue, Model
+from wiro_nb.sandbox.requests import Body, Failure, authenticate, check_inputs, read_body
 from wiro_nb.sandbox.runner import Runner
-from wiro_nb.sandbox.store import KEYS, Files, Store, check_upload, content_type
-from wiro_nb.sandbox.tasks import Task, new_token
+from wiro_nb.sandbox.store import KEYS, Files, Store, Task, new_token, origin_of
 
 _MAX_LISTED = 1000
 _TEAMMATES_PROJECT = "799"
+_NO_LIMIT_ABOVE_USD = 250
 _RESERVED = frozenset({"callbackUrl", "projectid"})
-Handler = Callable[[Body], Awaitable[dict[str, Any]]]
+Handler = Callable[[Body], dict[str, Any]]
+"""Returns the payload of an answer: its fields stand beside `result`, not under a key of their own."""
 
 
 class Service:
@@ -62,18 +63,17 @@ class Service:
         speed: float = math.inf,
         any_host: bool = False,
     ) -> None:
-        self._store, self._faults, self._files = store, faults, Files(data / "files")
-        self._origin = f"http://127.0.0.1:{port}"
-        self._authenticator = Authenticator(*(store.meta(name) or "" for name in KEYS))
+        self._store, self._faults, self._files = store, faults, Files(data / "files", origin_of(port))
+        self._keys = {name: store.meta(name) for name in KEYS}
         self._catalogue, events = Catalogue(engines["clip"].schemas), EventBroker(store, faults)
-        self._runner = Runner(store, self._files, events, engines, speed, self._origin, faults)
+        self._runner = Runner(store, self._files, events, engines, speed, faults)
         self._requests: Counter[str] = Counter()
         post: dict[str, Handler] = {
             "/v1/Run/{path:path}": self._run,
-            "/v1/Task/Detail": self._task_detail,
+            "/v1/Task/Detail": lambda body: {"total": "1", "tasklist": [self._find_task(body).on_wire()]},
             "/v1/Task/List": self._task_list,
-            "/v1/Task/Cancel": partial(self._stop_task, self._runner.cancel),
-            "/v1/Task/Kill": partial(self._stop_task, self._runner.kill),
+            "/v1/Task/Cancel": lambda body: self._stop_task(self._runner.cancel, body),
+            "/v1/Task/Kill": lambda body: self._stop_task(self._runner.kill, body),
             "/v1/Tool/List": self._tool_list,
             "/v1/Tool/Detail": self._tool_detail,
             "/sandbox/balance": self._set_balance,
@@ -88,7 +88,7 @@ class Service:
                 WebSocketRoute("/v1", events.serve),
                 *(Route(path, self._authorized(handler), methods=["POST"]) for path, handler in post.items()),
                 Route("/sandbox/audit", self._authorized(self._audit)),
-                Route("/files/{accesskey}/{name}", self._serve_file),
+                Mount("/files", StaticFiles(directory=self._files.folder)),
             ],
             middleware=[
                 Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False),
@@ -109,25 +109,27 @@ class Service:
 
     def _authorized(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
-            request.state.project_id = self._authenticator.project_of(request.headers)
-            async with read_body(request) as body:
-                return answer(await handler(body))
+            request.state.project_id = authenticate(request.headers, self._keys)
+            try:
+                return JSONResponse({**handler(await read_body(request)), "errors": [], "result": True})
+            finally:
+                await request.close()
 
         return endpoint
 
-    async def _run(self, body: Body) -> dict[str, Any]:
+    def _run(self, body: Body) -> dict[str, Any]:
         """Creates a task. Checks in this order: model, inputs, balance, slots."""
         model = _usable(self._catalogue.at_run_path(body.request.path_params["path"].strip("/")))
         if reason := self._runner.unavailable(model):
             raise Failure(1, reason)
         check_inputs(model.schema, body)
-        for upload in (upload for uploads in body.parts.values() for upload in uploads if upload.filename):
-            check_upload(upload)
-        # No await from here to the new task: a slot is never given twice.
         self._check_account(model)
+        parameters = {name: value for name, value in body.fields.items() if name not in _RESERVED}
+        for name, uploads in body.files.items():
+            urls = [*(self._files.add_upload(upload) for upload in uploads), *body.texts(name)]
+            parameters[name] = urls[0] if len(urls) == 1 else urls
         project_id = body.text("projectid") or body.request.state.project_id
-        parameters, callback_url = self._store_parameters(body), body.text("callbackUrl")
-        task = self._add_task(model, parameters, project_id, time.time(), callback_url)
+        task = self._add_task(model, parameters, project_id, time.time(), body.text("callbackUrl"))
         self._runner.add(task, model)
         return {"taskid": str(task.id), "socketaccesstoken": task.token}
 
@@ -138,24 +140,9 @@ class Service:
         if balance < model.least_balance_usd:
             message = f"Insufficient balance. At least {model.least_balance_usd} USD is required to run a task."
             raise Failure(97, message)
-        slots = slots_for(balance)
-        if slots is not None and self._runner.busy >= slots:
+        slots = max(1, int(balance / 10))
+        if balance <= _NO_LIMIT_ABOVE_USD and self._runner.busy >= slots:
             raise Failure(96, f"Concurrent task limit reached: {slots} for a balance of {balance:.2f} USD.")
-
-    def _store_parameters(self, body: Body) -> dict[str, Any]:
-        """Stores the uploaded files and returns the parameters, with server paths in their place."""
-        parameters = {name: self._portable(value) for name, value in body.fields.items() if name not in _RESERVED}
-        for name, uploads in body.parts.items():
-            paths = [self._files.add_upload(upload) for upload in uploads if upload.filename]
-            urls = [*paths, *self._portable(body.texts(name))]
-            parameters[name] = urls[0] if len(urls) == 1 else urls
-        return parameters
-
-    def _portable(self, value: Any) -> Any:
-        """Removes the origin from this sandbox's URLs: its port may change with a restart."""
-        if isinstance(value, list):
-            return [self._portable(item) for item in value]
-        return value.replace(self._origin + "/files/", "/files/") if isinstance(value, str) else value
 
     def _add_task(
         self, model: Model, parameters: dict[str, Any], project_id: str, created: float, callback_url: str = ""
@@ -176,23 +163,16 @@ class Service:
         self._store.add_task(task)
         return task
 
-    def _shown(self, *tasks: Task) -> dict[str, Any]:
-        return {"tasklist": [self._runner.newest(task).on_wire(self._origin) for task in tasks]}
-
-    async def _task_detail(self, body: Body) -> dict[str, Any]:
-        """Shows one task."""
-        return {"total": "1", **self._shown(self._find_task(body))}
-
-    async def _task_list(self, body: Body) -> dict[str, Any]:
+    def _task_list(self, body: Body) -> dict[str, Any]:
         """Shows a page of tasks, newest first."""
         total, tasks = self._store.list_tasks(body.number("start", 0), min(body.number("limit", 20), _MAX_LISTED))
-        return {"total": str(total), **self._shown(*tasks)}
+        return {"total": str(total), "tasklist": [task.on_wire() for task in tasks]}
 
-    async def _stop_task(self, stop: Callable[[Task], None], body: Body) -> dict[str, Any]:
+    def _stop_task(self, stop: Callable[[Task], None], body: Body) -> dict[str, Any]:
         """Cancels a queued task or kills a running one."""
         task = self._find_task(body)
         stop(task)
-        return self._shown(task)
+        return {"tasklist": [task.on_wire()]}
 
     def _find_task(self, body: Body) -> Task:
         """Returns the task that a request names by its id or by either name of its token."""
@@ -202,9 +182,9 @@ class Service:
         task = self._store.find_task(task_id=task_id, token=token)
         if task is None:
             raise Failure(1, "There is no task yet.")
-        return self._runner.newest(task)
+        return task
 
-    async def _tool_list(self, body: Body) -> dict[str, Any]:
+    def _tool_list(self, body: Body) -> dict[str, Any]:
         """Lists models."""
         found = self._catalogue.search(body.text("search"), body.texts("categories"))
         if body.text("order").upper() == "DESC":
@@ -213,20 +193,12 @@ class Service:
         page = found[start : start + body.number("limit", 20)]
         return {"total": str(len(found)), "tool": [model.summary for model in page]}
 
-    async def _tool_detail(self, body: Body) -> dict[str, Any]:
+    def _tool_detail(self, body: Body) -> dict[str, Any]:
         """Shows one model with its inputs and price."""
         model = _usable(self._catalogue.by_slug(f"{body.text('slugowner')}/{body.text('slugproject')}"))
         return {"tool": [model.detail]}
 
-    async def _serve_file(self, request: Request) -> Response:
-        """Serves a file, without credentials."""
-        path = self._files.find(**request.path_params)
-        if path is None:
-            return PlainTextResponse("Not found", 404)
-        headers = {"Access-Control-Allow-Origin": "*"}
-        return FileResponse(path, media_type=content_type(path.name), headers=headers)
-
-    async def _audit(self, body: Body) -> dict[str, Any]:
+    def _audit(self, body: Body) -> dict[str, Any]:
         """Returns the audit log: balance, slots in use, requests so far, and every task with its bill."""
         return {
             "balance_usd": str(self._store.balance_usd),
@@ -235,7 +207,7 @@ class Service:
             "tasks": self._store.audit(),
         }
 
-    async def _set_balance(self, body: Body) -> dict[str, Any]:
+    def _set_balance(self, body: Body) -> dict[str, Any]:
         """Sets the balance, to test slots and an empty account."""
         amount = as_decimal(body.text("usd"))
         if amount is None:
@@ -243,28 +215,24 @@ class Service:
         self._store.set_meta("balance_usd", str(amount))
         return {"balance_usd": str(amount)}
 
-    async def _release(self, body: Body) -> dict[str, Any]:
+    def _release(self, body: Body) -> dict[str, Any]:
         """Continues a task that a `[queue]` or `[hold]` directive holds."""
         self._runner.release(self._find_task(body))
         return {}
 
-    async def _add_teammates_task(self, body: Body) -> dict[str, Any]:
+    def _add_teammates_task(self, body: Body) -> dict[str, Any]:
         """Adds a task of another member of the account's team, which no request here made.
 
-        `model` and `parameters` say what it runs, `status` where it stands (task_start without one), `created`
-        when it was made (Unix time).
+        `model` and `parameters` say what it runs, `created` when it was made (Unix time).
         """
-        model = self._catalogue.at_run_path(body.text("model") or "sandbox/plain-clip")
-        parameters = body.fields.get("parameters")
-        if model is None or not isinstance(parameters, dict):
-            raise Failure(0, "model and parameters of the task are needed")
+        model = _usable(self._catalogue.at_run_path(body.text("model") or "sandbox/plain-clip"))
         created = float(body.text("created") or time.time())
-        task = self._add_task(model, parameters, _TEAMMATES_PROJECT, created)
-        task.move_to(body.text("status") or "task_start", created)
+        task = self._add_task(model, body.fields.get("parameters", {}), _TEAMMATES_PROJECT, created)
+        task.move_to("task_start", created)
         self._store.end_task(task)
         return {"taskid": str(task.id), "socketaccesstoken": task.token}
 
-    async def _set_faults(self, body: Body) -> dict[str, Any]:
+    def _set_faults(self, body: Body) -> dict[str, Any]:
         """Replaces the fault rules; an empty spec removes them."""
         try:
             self._faults.replace(body.text("spec"), body.number("seed", 0))

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import random
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from wiro_nb.sandbox.faults import UNKNOWN_STATUS, Faults, mistyped, reset_connection
-from wiro_nb.sandbox.store import Store
-from wiro_nb.sandbox.tasks import TERMINAL, Task
+from wiro_nb.json_values import as_mapping
+from wiro_nb.sandbox.faults import UNKNOWN_STATUS, Fault, Faults, mistyped, reset_connection
+from wiro_nb.sandbox.store import TERMINAL, Store, Task
 
 Event = dict[str, Any]
 
@@ -37,27 +38,26 @@ class EventBroker:
 
     def publish(self, task: Task, status: str, message: Any = "") -> None:
         """Sends one event to every socket that is registered for the task."""
-        if task.token not in self._queues:
-            return
         code = int(task.exit_code) if status == "task_postprocess_end" and task.exit_code.isdecimal() else None
         is_end = status in TERMINAL
         event = {"type": status, "id": str(task.id), "message": message, "result": True}
         event |= {"success": code == 0 if is_end else None, "terminal": is_end, "exitCode": code}
-        for queue in self._queues[task.token]:
+        for queue in self._queues.get(task.token, ()):
             queue.put_nowait(event)
 
     async def serve(self, socket: WebSocket) -> None:
         """Serves one socket until either side closes it."""
-        faults = _SocketFaults(self._faults)
-        if faults.refuses:
+        faults = {fault.kind: fault for fault in self._faults.match("socket")}
+        if "refuse" in faults:
             await socket.send_denial_response(Response("Sandbox fault", 503))
             return
         await socket.accept()
         queue, tokens = asyncio.Queue[Event](), set[str]()
-        writer = asyncio.ensure_future(_write(socket, queue, faults))
+        writer = asyncio.ensure_future(_write(socket, queue, faults, random.Random(self._faults.seed)))
         try:
             while True:
-                token = _read_token(await socket.receive_text())
+                message = as_mapping(await socket.receive_text())
+                token = str(message.get("tasktoken", "")) if message.get("type") == "task_info" else ""
                 if token and self._store.find_task(token=token):
                     tokens.add(token)
                     self._queues[token].add(queue)
@@ -69,73 +69,42 @@ class EventBroker:
         finally:
             for token in tokens:
                 self._queues[token].discard(queue)
-                if not self._queues[token]:
-                    del self._queues[token]
             writer.cancel()
             await asyncio.gather(writer, return_exceptions=True)
 
 
-def _read_token(text: str) -> str:
-    try:
-        message = json.loads(text)
-        return str(message["tasktoken"]) if message["type"] == "task_info" else ""
-    except (ValueError, TypeError, KeyError):
-        return ""
-
-
-async def _write(socket: WebSocket, queue: asyncio.Queue[Event], faults: _SocketFaults) -> None:
-    while not faults.drops_now:
-        for frame in faults.apply(await queue.get()):
+async def _write(
+    socket: WebSocket, queue: asyncio.Queue[Event], faults: Mapping[str, Fault], chance: random.Random
+) -> None:
+    """Sends events, some of them late or in another order, and cuts the connection where a fault says so."""
+    held: list[Event] = []
+    group = faults["shuffle"].number(4) if "shuffle" in faults else 1
+    remaining = faults["drop"].number(1) if "drop" in faults else math.inf
+    while remaining > 0:
+        held.append(await queue.get())
+        remaining -= 1
+        if len(held) < group and held[-1]["type"] not in TERMINAL:
+            continue
+        chance.shuffle(held)
+        for frame in (frame for event in held for frame in _frames(event, faults)):
             await (socket.send_bytes(frame) if isinstance(frame, bytes) else socket.send_text(frame))
+        held.clear()
     reset_connection(socket.scope["state"]["transport"])
 
 
-class _SocketFaults:
-    """The faults of one socket.
-
-    Args:
-        faults: The active rules; those for sockets are counted.
-    """
-
-    def __init__(self, faults: Faults) -> None:
-        self._faults = {fault.kind: fault for fault in faults.match("socket")}
-        self._chance = random.Random(faults.seed)
-        self._held: list[Event] = []
-        self._sent = 0
-
-    @property
-    def refuses(self) -> bool:
-        """True to refuse the handshake."""
-        return "refuse" in self._faults
-
-    @property
-    def drops_now(self) -> bool:
-        """True to abort the connection: after the given number of events."""
-        return "drop" in self._faults and self._sent >= self._faults["drop"].number(1)
-
-    def apply(self, event: Event) -> list[str | bytes]:
-        """Returns the frames to send for an event; none while it is held back."""
-        self._sent += 1
-        if "silent" in self._faults:
-            return []
-        self._held.append(event)
-        if "shuffle" in self._faults:
-            if len(self._held) < self._faults["shuffle"].number(4) and event["type"] not in TERMINAL:
-                return []
-            self._chance.shuffle(self._held)
-        events, self._held = self._held, []
-        return [frame for held in events for frame in self._frames(held)]
-
-    def _frames(self, event: Event) -> Iterator[str | bytes]:
-        if "binary" in self._faults:
-            yield b"\x00\x01\x02sandbox"
-        if "garbage" in self._faults:
-            yield "{not json"
-        if "unknown" in self._faults:
-            yield json.dumps({**event, "type": UNKNOWN_STATUS, "message": {"new": ["shape"]}})
-        if "wrong-types" in self._faults:
-            event = {**event, "message": mistyped(event["message"]), "id": mistyped(event.get("id"))}
-        if "late-outputs" in self._faults and event["type"] == "task_postprocess_end":
-            event = {**event, "message": []}
-        for _ in range(2 if "double" in self._faults else 1):
-            yield json.dumps(event, ensure_ascii=False, separators=(",", ":"))
+def _frames(event: Event, faults: Mapping[str, Fault]) -> Iterator[str | bytes]:
+    """Yields what a socket with these faults sends for an event."""
+    if "silent" in faults:
+        return
+    if "binary" in faults:
+        yield b"\x00\x01\x02sandbox"
+    if "garbage" in faults:
+        yield "{not json"
+    if "unknown" in faults:
+        yield json.dumps({**event, "type": UNKNOWN_STATUS, "message": {"new": ["shape"]}})
+    if "wrong-types" in faults:
+        event = {**event, "message": mistyped(event["message"]), "id": mistyped(event.get("id"))}
+    if "late-outputs" in faults and event["type"] == "task_postprocess_end":
+        event = {**event, "message": []}
+    for _ in range(2 if "double" in faults else 1):
+        yield json.dumps(event, ensure_ascii=False, separators=(",", ":"))

@@ -56,7 +56,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from wiro_nb.sandbox.requests import Failure
-from wiro_nb.sandbox.tasks import TERMINAL
+from wiro_nb.sandbox.store import TERMINAL
 
 # The docstring of this module is the end of `wiro-nb sandbox --help`; `runner` applies directives and task faults.
 DIRECTIVES = ("fail", "crash", "slow", "queue", "hold", "stderr-then-recover", "charge-late")

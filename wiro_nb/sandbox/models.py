@@ -24,7 +24,6 @@ from wiro_nb.schema.types import (
 
 MIN_BALANCE_USD = Decimal("0.50")
 _TRAINING_BALANCE_USD = Decimal(10)
-_NO_LIMIT_ABOVE_USD = Decimal(250)
 _FIRST_NUMBER = 501
 _OWN_FIELDS = {"number", "entries", "cps", "approximate_usd", "as_list", "kind", "refusal"}
 _UNIT = Decimal("0.000000000001")
@@ -57,13 +56,10 @@ class Model:
     kind: Kind = "clip"
     refusal: tuple[int, str] | None = None
 
-    @cached_property
-    def file_names(self) -> frozenset[str] | None:
-        """Names of the file inputs; None when the model publishes no inputs."""
-        if self.schema.free_form:
-            return None
-        ids = [parameter.id for parameter in self.schema.parameters if parameter.is_file]
-        return frozenset([*ids, *(f"{name}Url" for name in ids)])
+    def takes_file(self, name: str) -> bool:
+        """True for the file inputs, and for any input of a model that publishes none."""
+        parameter = self.schema.get(name.removesuffix("Url"))
+        return self.schema.free_form or (parameter is not None and parameter.is_file)
 
     @cached_property
     def summary(self) -> dict[str, Any]:
@@ -217,10 +213,3 @@ def _read_models() -> list[Model]:
         schema = schema_from_dict({**item, **places, "source": {"kind": "bundled", "name": "sandbox"}})
         found.append(Model(schema, **{name: item[name] for name in _OWN_FIELDS & item.keys()}))
     return found
-
-
-def slots_for(balance_usd: Decimal) -> int | None:
-    """Returns how many tasks may run at once with a balance; None for no limit."""
-    if balance_usd > _NO_LIMIT_ABOVE_USD:
-        return None
-    return max(1, int(balance_usd * Decimal("0.10")))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-import shutil
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
@@ -19,11 +18,11 @@ from wiro_nb.sandbox.events import EventBroker
 from wiro_nb.sandbox.faults import DIRECTIVES, Faults
 from wiro_nb.sandbox.models import Model
 from wiro_nb.sandbox.requests import Failure
-from wiro_nb.sandbox.store import Files, Store
-from wiro_nb.sandbox.tasks import Task, server_paths
+from wiro_nb.sandbox.store import Files, Store, Task
 
 _DIRECTIVE = re.compile(rf"\[({'|'.join(DIRECTIVES)})\]")
 _DIRECTIVE_OF_FAULT = {"error": "crash", "fail": "fail", "stall": "hold", "stderr": "stderr"}
+_ADDRESS = re.compile(r"https?://\S+")
 _ENDING = frozenset({"task_end", "task_postprocess_start"})
 # Seconds at speed 1.
 _GIVE_UP_S = 0.5
@@ -45,7 +44,6 @@ class Runner:
         events: Receives events.
         engines: The engine for each kind of output.
         speed: How much faster than real time a placeholder's stages pass; infinity never waits.
-        origin: `http://host:port` for URLs in events.
         faults: Selects what goes wrong with tasks.
     """
 
@@ -54,7 +52,6 @@ class Runner:
     events: EventBroker
     engines: Mapping[Kind, Engine]
     speed: float
-    origin: str
     faults: Faults
     active: dict[int, _ActiveTask] = field(default_factory=dict, init=False)
     _coroutines: set[asyncio.Task[None]] = field(default_factory=set, init=False)
@@ -70,7 +67,7 @@ class Runner:
 
     def resume(self, find_model: Callable[[str], Model | None]) -> None:
         """Queues again what a former process left unfinished; fails tasks that can never finish."""
-        for task in self.store.unfinished_tasks():
+        for task in self.store.load_unfinished():
             model = find_model(task.slug)
             task.requeue()
             if model is not None and task.restarts <= _MAX_RESTARTS:
@@ -91,11 +88,6 @@ class Runner:
         self._coroutines.add(coroutine := asyncio.get_running_loop().create_task(work))
         coroutine.add_done_callback(self._coroutines.discard)
         return coroutine
-
-    def newest(self, task: Task) -> Task:
-        """Returns the current state of a task read from the store."""
-        active = self.active.get(task.id)
-        return active.task if active else task
 
     def cancel(self, task: Task) -> None:
         """Cancels a queued task.
@@ -146,47 +138,39 @@ class _ActiveTask:
         self._runner, self._model, self._engine = runner, model, runner.engines[model.kind]
         self._pace = runner.speed if self._engine.is_placeholder else math.inf
         faults = runner.faults.match("task")
-        written = _DIRECTIVE.findall(task.text()) if self._engine.is_placeholder else ()
+        texts = " ".join(value for value in task.parameters.values() if isinstance(value, str))
+        written = _DIRECTIVE.findall(texts) if self._engine.is_placeholder else ()
         self._directives = {*written, *(_DIRECTIVE_OF_FAULT[fault.kind] for fault in faults)}
         self._exit_code = next((fault.value for fault in faults if fault.kind == "fail" and fault.value), "1")
         self._reported_at = 0.0
         self._coroutine = runner.start(self._run())
 
     async def _run(self) -> None:
-        task, folder = self.task, None
+        task, files = self.task, self._runner.files
+        found = {name: [files.find(url) for url in _read_urls(value)] for name, value in task.parameters.items()}
+        inputs = {name: tuple(path for path in paths if path) for name, paths in found.items() if any(paths)}
         try:
-            await asyncio.sleep(0)  # lets the answer to Run out first
-            self._announce("task_queue")
             await self._pause(_QUEUE_S)
             if "queue" in self._directives:
                 await self._hold()
-                self._announce("task_queue")
-            folder = self._runner.files.work_folder()
-            job = Job(task.slug, self._model.kind, task.parameters, self._inputs(), folder)
-            result = await self._engine.run(job, self._report)
-            if "fail" in self._directives:
-                raise EngineError("Traceback (most recent call last):\nRuntimeError: the run was asked to fail.")
-            await self._finish(result)
+            self._announce("task_queue")
+            with files.work_folder() as folder:
+                job = Job(task.slug, self._model.kind, task.parameters, inputs, Path(folder))
+                result = await self._engine.run(job, self._report)
+                if "fail" in self._directives:
+                    raise EngineError(
+                        "Traceback (most recent call last):\nRuntimeError: the run was asked to fail."
+                    )
+                await self._finish(result)
         except EngineError as error:
             await self._fail(str(error))
         except Exception as error:  # a defect of the sandbox must not leave a task hanging
             await self._fail(f"sandbox: {first_line(error)}")
-        finally:
-            if folder:
-                shutil.rmtree(folder, ignore_errors=True)
 
     def stop(self) -> None:
         """Cancels or kills the task."""
         self._end("task_cancel")
         self._coroutine.cancel()
-
-    def _inputs(self) -> dict[str, tuple[Path, ...]]:
-        inputs = {}
-        for name, value in self.task.parameters.items():
-            paths = [self._runner.files.local_path(path) for path in server_paths(value)]
-            if found := tuple(path for path in paths if path):
-                inputs[name] = found
-        return inputs
 
     async def _report(self, progress: Progress) -> None:
         """Moves the task on with its engine: accepted at the first report, started at the first running phase."""
@@ -214,10 +198,12 @@ class _ActiveTask:
         await self._pause(_ACCEPT_S)
         self._announce("task_preprocess_start")
         await self._pause(_PREPROCESS_S)
-        if foreign := self.task.foreign_urls(self._model.file_names):
-            # The service fails such a task as well; a run without its input would be misleading.
-            reason = "this service reaches no other host; give a file"
-            raise EngineError(f"The input could not be fetched: {foreign[0]} ({reason}).")
+        for name, value in self.task.parameters.items():
+            for url in _read_urls(value) if self._model.takes_file(name) else ():
+                if self._runner.files.find(url) is None:
+                    # The service fails such a task as well; a run without its input would be misleading.
+                    reason = "this service reaches no other host; give a file"
+                    raise EngineError(f"The input could not be fetched: {url.partition('?')[0]} ({reason}).")
         if "stderr-then-recover" in self._directives:
             await self._recover()
         if "crash" in self._directives:
@@ -298,8 +284,7 @@ class _ActiveTask:
         task.cost_usd = str(billed)
         runner.store.end_task(task)
         runner.active.pop(task.id, None)
-        message: Any = task.on_wire(runner.origin)["outputs"] if status == "task_postprocess_end" else ""
-        runner.events.publish(task, status, message)
+        runner.events.publish(task, status, task.outputs if status == "task_postprocess_end" else "")
 
     async def _charge_late(self, billed: Decimal) -> None:
         """Bills a task after its end."""
@@ -324,6 +309,13 @@ class _ActiveTask:
         else:
             self.task.log += line + "\n"
         self._runner.events.publish(self.task, stream, line)
+
+
+def _read_urls(value: Any) -> list[str]:
+    """Returns the URLs that a parameter's value is: a list, or a text of one or several separated by commas."""
+    texts = [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, str)]
+    items = [item.strip() for text in texts for item in text.split(",")]
+    return [item for item in items if _ADDRESS.fullmatch(item)]
 
 
 def _progress_message(progress: Progress, elapsed_s: float) -> dict[str, str]:

@@ -34,7 +34,7 @@ from wiro_nb.files import expand_user, write_atomically
 from wiro_nb.sandbox import faults
 from wiro_nb.sandbox.app import Service
 from wiro_nb.sandbox.engines import Engine, Kind
-from wiro_nb.sandbox.store import KEYS, Store
+from wiro_nb.sandbox.store import KEYS, Store, origin_of
 
 _DESCRIPTION = """\
 A local service with the API of Wiro. It renders labelled clips on this machine, charges nothing and
@@ -246,9 +246,9 @@ def _serve(options: argparse.Namespace, lock: InstanceLock) -> None:
     store = Store(options.data / "sandbox.sqlite", options.balance)
     listener = _bind(options.port, int(store.meta("port") or 0))
     port = int(listener.getsockname()[1])
-    store.set_meta("port", str(port))
+    store.set_port(port)
     info = {
-        "base_url": f"http://127.0.0.1:{port}/v1",
+        "base_url": f"{origin_of(port)}/v1",
         "socket_url": f"ws://127.0.0.1:{port}/v1",
         **{name: store.meta(name) for name in KEYS},
         "pid": os.getpid(),

@@ -119,6 +119,15 @@ def test_an_input_that_is_out_of_reach_fails_the_task_before_it_runs(caller: Any
     assert Decimal(task["totalcost"]) == 0
 
 
+def test_no_file_outside_the_folder_of_files_can_be_read(caller: Any) -> None:
+    folder = caller.done(caller.run())["outputs"][0]["url"].rpartition("/")[0]
+    url = f"{folder}/..%2F..%2F..%2Fsandbox.sqlite"
+    assert (caller.sandbox.data / "sandbox.sqlite").is_file()
+    assert caller.http.get(url).status_code == 404
+    task = caller.done(caller.ok("/Run/sandbox/plain-clip", {"prompt": "x", "fps": "8", "inputImage": url}))
+    assert "The input could not be fetched" in task["debugerror"]
+
+
 def test_an_address_in_a_prompt_is_a_prompt(caller: Any) -> None:
     made = caller.ok("/Run/sandbox/plain-clip", {"prompt": URL, "fps": "8"})
     assert caller.done(made)["pexit"] == "0"

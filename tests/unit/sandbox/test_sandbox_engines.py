@@ -20,8 +20,7 @@ from wiro_nb.sandbox.app import Service
 from wiro_nb.sandbox.engines import Engine, Job, Kind, Progress, Report, Result
 from wiro_nb.sandbox.engines.instant import InstantEngine
 from wiro_nb.sandbox.faults import Faults
-from wiro_nb.sandbox.store import Files, Store
-from wiro_nb.sandbox.tasks import Task
+from wiro_nb.sandbox.store import Files, Store, Task
 from wiro_nb.schema import bundled_models
 
 INSTANT: dict[Kind, Engine] = dict.fromkeys(("clip", "image", "text"), InstantEngine())
@@ -232,6 +231,6 @@ def test_only_folders_of_the_sandbox_are_taken_for_abandoned_work(tmp_path: Path
     mine, abandoned = tmp_path / "work-2026", tmp_path / ".sandbox-work-x"
     mine.mkdir()
     abandoned.mkdir()
-    Files(tmp_path)
+    Files(tmp_path, "http://127.0.0.1:1")
     assert mine.is_dir()
     assert not abandoned.exists()

@@ -122,6 +122,18 @@ def test_after_kill_9_everything_is_there_and_unfinished_tasks_finish(new_caller
     assert Decimal(audit["balance_usd"]) == Decimal("999.97")
 
 
+def test_files_are_found_on_another_port(new_caller: Callable[..., Any]) -> None:
+    caller = new_caller("--speed", "instant")
+    files = {"startImage": ("a.png", b"picture", "image/png")}
+    made = caller.ok("/Run/sandbox/plain-clip", files=files, data={"prompt": "[hold] x", "fps": "8"})
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        caller.sandbox.args += ("--port", str(free.getsockname()[1]))
+    caller.sandbox.restart()
+    caller.until(made, "task_start")
+    url = caller.task(made)["parameters"]["startImage"]
+    assert (url.startswith(caller.sandbox.origin), caller.http.get(url).content) == (True, b"picture")
+
+
 def test_a_polite_end_leaves_unfinished_tasks_for_the_next_start(new_caller: Callable[..., Any]) -> None:
     caller = new_caller("--speed", "instant")
     made = caller.run("[hold] boat")

@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
     from wiro_nb.films import Film
     from wiro_nb.notebook.account import budget, login, logout, set_budget, spent, status, use
+    from wiro_nb.notebook.compare import compare
     from wiro_nb.notebook.extension import load_ipython_extension, unload_ipython_extension
     from wiro_nb.notebook.film.actions import film, join
     from wiro_nb.notebook.form.controller import form
     from wiro_nb.notebook.models import info, models
-    from wiro_nb.notebook.reproduce import compare, rerun, verify
+    from wiro_nb.notebook.reproduce import rerun, verify
     from wiro_nb.notebook.run.actions import attach, cancel, download, extend, forget, last, run, show, wait
     from wiro_nb.notebook.run.listing import monitor, runs
     from wiro_nb.notebook.sweep.view import sweep
@@ -71,7 +72,8 @@ _MODULES = {
     "wiro_nb.films": "Film",
     "wiro_nb.notebook.account": "budget login logout set_budget spent status use",
     "wiro_nb.notebook.models": "info models",
-    "wiro_nb.notebook.reproduce": "compare rerun verify",
+    "wiro_nb.notebook.compare": "compare",
+    "wiro_nb.notebook.reproduce": "rerun verify",
     "wiro_nb.notebook.extension": "load_ipython_extension unload_ipython_extension",
     "wiro_nb.notebook.film.actions": "film join",
     "wiro_nb.notebook.form.controller": "form",

@@ -20,7 +20,7 @@ from tests.unit.notebook.snapshots import CANCELLED, CLIP, DONE, FAILED, GENERAT
 from tests.unit.notebook.test_static_html import ATTRIBUTES, TAGS, Page
 from wiro_nb.errors import BadRecord, InvalidParameter, RunFailed, SubmitUncertain
 from wiro_nb.ledger.state import RunOutput, Snapshot
-from wiro_nb.presentation.account import AccountStatus, Budget
+from wiro_nb.notebook.account import AccountStatus, Budget
 from wiro_nb.presentation.models import ModelInfo, form_output, models_output, unsent_output
 from wiro_nb.presentation.output import error_output
 from wiro_nb.presentation.reproduction import Verified

@@ -6,7 +6,7 @@
     sweep/       the grid of a sweep
     film/        joined clips and films of several shots
     live         outputs that show a widget beside their static form; waiting in the running cell
-    compare      runs side by side; `reproduce`: reruns, comparisons, verification
+    compare      comparisons, and runs side by side; `reproduce`: reruns and verification
     models       the model browser
     widgets/     the anywidgets; their scripts and styles are in static/
     extension    the magics and their settings, `%load_ext` and `%unload_ext`

@@ -1,34 +1,38 @@
-"""Compares two to four runs side by side: settings and results that differ, and synchronised clips."""
+"""Comparisons: what `compare` found, and runs side by side: settings and results that differ, clips in step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from difflib import SequenceMatcher
+from functools import cached_property
 from itertools import groupby
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from wiro_nb.errors import InputError
 from wiro_nb.execution.run import Run
 from wiro_nb.formatting import format_count, status_of
 from wiro_nb.ledger.state import Snapshot
 from wiro_nb.media.decode import make_thumb
-from wiro_nb.notebook.display import with_view_of
+from wiro_nb.notebook.display import publish, with_view_of
 from wiro_nb.notebook.live import read_position
 from wiro_nb.notebook.run.display import clip_data, main_output, read_poster, rebase_outputs
-from wiro_nb.notebook.session import current_context, session
+from wiro_nb.notebook.session import current_context, session, source_text
 from wiro_nb.presentation.html import CARD, Child, Html, code, details, h, line, muted, table, url
 from wiro_nb.presentation.models import option_labels
 from wiro_nb.presentation.output import Displayable, Output
-from wiro_nb.presentation.reproduction import differ_title, setting_text
+from wiro_nb.presentation.reproduction import comparison_output, differ_title, setting_text
 from wiro_nb.presentation.run import media, poster_base64, run_facts
-from wiro_nb.reproduce.compare import diff_settings, settings_of
+from wiro_nb.reproduce.compare import Comparison, compare_sources, diff_settings, settings_of
 
 if TYPE_CHECKING:
     from wiro_nb.notebook.widgets.views import ComparisonWidget
 
 LETTERS = "ABCD"
+_RESULTS = ("State", "Cost", "Elapsed", "Size", "Frames", "Length")
 _LONGEST_VALUE = 1200
 _MIN_WORDS = 4
 _POSTER_BYTES = 16_000
@@ -36,7 +40,57 @@ _POSTER_BYTES = 16_000
 Pieces = list[tuple[str, bool]]
 
 
-class DiffRow(NamedTuple):
+class Compared:
+    """What a comparison found; it shows itself in a notebook.
+
+    Attributes:
+        found: Settings that differ, and outputs, of each further side against the first.
+        is_same: True when every output came out the same, at least frame by frame.
+    """
+
+    def __init__(self, found: Sequence[Comparison]) -> None:
+        self.found = tuple(found)
+        self.is_same = all(item.is_same for item in found)
+
+    def __repr__(self) -> str:
+        return "\n".join(comparison_output(item).text for item in self.found)
+
+    def _ipython_display_(self) -> None:
+        view = self._side_by_side()
+        for item in self.found:
+            publish(comparison_output(item, with_settings=view is None))
+        if view is not None:
+            publish(view.output())
+
+    def _side_by_side(self) -> ComparisonView | None:
+        """Returns the clips in step, where this machine has the runs themselves."""
+        runs = [self.found[0].left.run, *(item.right.run for item in self.found)]
+        known = {run.id: run for run in runs if run is not None}
+        return ComparisonView(list(known.values())) if len(known) == len(runs) else None
+
+
+def compare(source: str | Path | Run, *others: str | Path | Run) -> Compared:
+    """Compares runs, or what is left of them: which settings differ, and whether the clips are the same.
+
+    Args:
+        source: A run, id, clip, sidecar or `NOTEBOOK#RUN`; it is compared with each other one. Alone it is
+            compared with the run it was made from.
+        *others: Up to three more.
+
+    Raises:
+        UnknownRun, BadRecord: One of them is not there.
+        MissingExtra: Files differ, and PyAV is not installed to look at their pictures.
+    """
+    manager, notebook = session.manager(choose=False), current_context().notebook
+    sources = [source_text(item) for item in (source, *others)]
+    return Compared(compare_sources(manager, sources, notebook=notebook))
+
+
+# Runs side by side ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class DiffRow:
     """One setting that differs: its name, and for each run the text in pieces; True marks what differs."""
 
     name: str
@@ -48,25 +102,18 @@ class RunDifferences:
     """What differs between two to four runs.
 
     Attributes:
+        title: How many settings differ.
         differ: Settings that differ.
-        same: Names of those that do not.
+        same_title: How many settings are the same.
+        same: Their names.
         results: State, cost, time and size.
     """
 
+    title: str
     differ: tuple[DiffRow, ...]
+    same_title: str
     same: tuple[str, ...]
     results: tuple[DiffRow, ...]
-
-    @property
-    def title(self) -> str:
-        """How many settings differ."""
-        return differ_title(len(self.differ))
-
-    @property
-    def same_title(self) -> str:
-        """How many settings are the same."""
-        count = len(self.same)
-        return f"{format_count(count, 'setting')} {'is' if count == 1 else 'are'} the same"
 
 
 def compare_runs(snapshots: Sequence[Snapshot], labels: Sequence[Mapping[str, str]] = ()) -> RunDifferences:
@@ -77,14 +124,15 @@ def compare_runs(snapshots: Sequence[Snapshot], labels: Sequence[Mapping[str, st
         labels: For each run the labels of chosen values, by parameter.
     """
     settings = [settings_of(shot.model, shot.service, shot.parameters, shot.files) for shot in snapshots]
-    changed = diff_settings(*settings)
-    same = dict.fromkeys(name for setting in settings for name in setting if name not in changed)
-    differ = []
-    for name, values in changed.items():
-        called = [(labels[index] if labels else {}).get(name, value) for index, value in enumerate(values)]
-        shown = ["not set" if value is None else setting_text(value, _LONGEST_VALUE) for value in called]
-        differ.append(DiffRow(name, tuple(mark_words(shown))))
-    return RunDifferences(tuple(differ), tuple(same), tuple(_results(snapshots)))
+    called = [{**values, **named} for values, named in zip(settings, labels or [{}] * len(settings), strict=True)]
+    differ = diff_settings(*settings)
+    same = tuple(dict.fromkeys(name for setting in settings for name in setting if name not in differ))
+    rows = []
+    for name in differ:
+        values = (setting_text(known.get(name, "not set"), _LONGEST_VALUE) for known in called)
+        rows.append(DiffRow(name, tuple(mark_words(list(values)))))
+    same_title = f"{format_count(len(same), 'setting')} {'is' if len(same) == 1 else 'are'} the same"
+    return RunDifferences(differ_title(len(rows)), tuple(rows), same_title, same, tuple(_results(snapshots)))
 
 
 def mark_words(texts: Sequence[str]) -> list[Pieces]:
@@ -114,28 +162,14 @@ def _pieces(words: Sequence[str], shared: set[int]) -> Pieces:
 
 
 def _results(snapshots: Sequence[Snapshot]) -> list[DiffRow]:
-    facts = [run_facts(snapshot) for snapshot in snapshots]
-    rows = {
-        "state": [status_of(snapshot).label for snapshot in snapshots],
-        "cost": [known["Cost"] for known in facts],
-        "elapsed": [known.get("Elapsed", "") for known in facts],
-        "clip": [_clip_words(snapshot) for snapshot in snapshots],
-    }
+    """Returns cost and time, and what else is known of the runs and differs."""
+    facts = [{"State": status_of(snapshot).label, **run_facts(snapshot)} for snapshot in snapshots]
+    rows = {name: [known.get(name, "") for known in facts] for name in _RESULTS}
     return [
-        DiffRow(name, tuple([(value, False)] for value in values))
+        DiffRow(name.lower(), tuple([(value, False)] for value in values))
         for name, values in rows.items()
-        if any(values) and (name in ("cost", "elapsed") or len(set(values)) > 1)
+        if any(values) and (name in ("Cost", "Elapsed") or len(set(values)) > 1)
     ]
-
-
-def _clip_words(snapshot: Snapshot) -> str:
-    output = main_output(snapshot)
-    if output is None:
-        return "none"
-    frames = format_count(output.frames, "frame") if output.frames and output.frames > 1 else ""
-    size = f"{output.width} × {output.height}" if output.width and output.height else ""
-    length = f"{output.duration_s:.1f} s" if output.duration_s else ""
-    return ", ".join(filter(None, (size, frames, length))) or output.content_type
 
 
 class ComparisonView(Displayable):
@@ -159,22 +193,39 @@ class ComparisonView(Displayable):
         self.snapshots = tuple(rebase_outputs(run, folder) for run in self.runs)
         labels = [option_labels(shot, session.known_schema(shot.model)) for shot in self.snapshots]
         self.differences = compare_runs(self.snapshots, labels)
-        self._widget: ComparisonWidget | None = None
-        self._stops: list[Callable[[], None]] = []
 
     def output(self) -> Output:
         """Returns the static form, with the widget in a live kernel."""
         static = self._static()
-        return with_view_of(self.widget(), static) if current_context().is_live else static
+        return with_view_of(self.widget, static) if current_context().is_live else static
 
+    @cached_property
     def widget(self) -> ComparisonWidget:
-        """Returns the live form, made at first use."""
+        """The live form, which shows the stars as they are while it is open."""
         from wiro_nb.notebook.widgets.views import ComparisonWidget
 
-        if self._widget is None:
-            self._widget = ComparisonWidget(view=self._data(), stars=self._stars(), on_action=self._on_action)
-            self._stops = [run.on_change(self._on_change) for run in self.runs]
-        return self._widget
+        clips = [
+            {
+                "letter": letter,
+                "run": shot.short_id,
+                "model": shot.model,
+                "word": status_of(shot).label,
+                **clip_data(shot),
+            }
+            for letter, shot in zip(LETTERS, self.snapshots, strict=False)
+        ]
+        view = {"clips": clips, **asdict(self.differences)}
+        widget, stops = ComparisonWidget(view=view, stars=self._stars(), on_action=self._on_action), ExitStack()
+
+        def show_stars(_snapshot: Snapshot) -> None:
+            if widget.comm is None:
+                stops.close()
+            else:
+                widget.stars = self._stars()
+
+        for run in self.runs:
+            stops.callback(run.on_change(show_stars))
+        return widget
 
     def __repr__(self) -> str:
         return self._static().text
@@ -185,11 +236,11 @@ class ComparisonView(Displayable):
             f"  {letter}  run {shot.short_id}  {shot.model}  {clip_data(shot)['path']}".rstrip()
             for letter, _, shot in shown
         ]
+        rows: list[list[Child]] = []
         for row in (*found.differ, *found.results):
             values = "  |  ".join("".join(text for text, _ in cell) for cell in row.cells)
             lines.append(f"  {row.name}: {values}")
-        rows: list[list[Child]] = [[code(row.name), *map(_cell, row.cells)] for row in found.differ]
-        rows += [[muted(row.name), *map(_cell, row.cells)] for row in found.results]
+            rows.append([code(row.name), *map(_cell, row.cells)])
         grid = f"display:grid;grid-template-columns:repeat({len(shown)},1fr);gap:12px"
         html = h(
             "div",
@@ -201,36 +252,8 @@ class ComparisonView(Displayable):
         metadata = {"wiro": {"compared": [run.id for run in self.runs]}}
         return Output(html, "\n".join([f"wiro: {found.title}", *lines]), metadata=metadata)
 
-    def _data(self) -> dict[str, Any]:
-        found = self.differences
-        return {
-            "clips": [
-                {
-                    "letter": letter,
-                    "run": shot.short_id,
-                    "model": shot.model,
-                    "word": status_of(shot).label,
-                    **clip_data(shot),
-                }
-                for letter, shot in zip(LETTERS, self.snapshots, strict=False)
-            ],
-            "differ": [row._asdict() for row in found.differ],
-            "results": [row._asdict() for row in found.results],
-            "title": found.title,
-            "same": list(found.same),
-            "same_title": found.same_title,
-        }
-
     def _stars(self) -> list[bool]:
         return [run.snapshot.starred for run in self.runs]
-
-    def _on_change(self, _snapshot: Snapshot) -> None:
-        """Shows the stars as they are now, while the widget is open."""
-        if self._widget is not None and self._widget.comm is not None:
-            self._widget.stars = self._stars()
-        else:
-            while self._stops:
-                self._stops.pop()()
 
     def _on_action(self, action: str, content: Mapping[str, Any]) -> None:
         position = read_position(content, len(self.runs))
@@ -241,8 +264,8 @@ class ComparisonView(Displayable):
             is_picked = not run.snapshot.starred
             for other in self.runs:  # one is the best
                 session.manager().star(other, is_picked and other is run)
-        elif action == "poster" and (picture := read_poster(run)) is not None:
-            self.widget().send_poster(position, picture)
+        elif (picture := read_poster(run)) is not None:
+            self.widget.send_poster(position, picture)
 
 
 def _figure(letter: str, run: Run, snapshot: Snapshot) -> Html:

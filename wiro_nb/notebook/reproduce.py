@@ -1,4 +1,4 @@
-"""Reruns, comparisons and verification: the functions behind `%wiro rerun`, `compare` and `verify`."""
+"""Reruns and verification: the functions behind `%wiro rerun` and `verify`."""
 
 from __future__ import annotations
 
@@ -10,17 +10,14 @@ from typing import Any, Literal, overload
 from wiro_nb.config import ANY_NOTEBOOK
 from wiro_nb.errors import InputError
 from wiro_nb.execution.run import Run
-from wiro_nb.notebook.compare import ComparisonView
-from wiro_nb.notebook.display import publish
 from wiro_nb.notebook.run import actions
 from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, origin_of, submit_or_reuse
 from wiro_nb.notebook.run.view import RunView
 from wiro_nb.notebook.session import ExecutionContext, current_context, session, source_text
-from wiro_nb.presentation.reproduction import Verified, comparison_output
+from wiro_nb.presentation.reproduction import Verified
 from wiro_nb.presentation.run_list import RunList, runs_output
 from wiro_nb.provenance.find import Source
 from wiro_nb.reproduce import find_to_rerun
-from wiro_nb.reproduce.compare import Comparison, compare_sources
 from wiro_nb.reproduce.replay import Replay, plan_rerun, require_ready
 from wiro_nb.reproduce.verify import verify as check
 from wiro_nb.session.prices import confirm_total
@@ -143,55 +140,6 @@ def wait_and_list(handles: list[Run], wait: bool | None, forecast: str) -> RunLi
             snapshots, spent=f"Forecast: {forecast}.", where="made again", schemas=session.known_schemas()
         ),
     )
-
-
-# Comparing ------------------------------------------------------------------------------------
-
-
-class Compared:
-    """What a comparison found; it shows itself in a notebook.
-
-    Attributes:
-        found: Settings that differ, and outputs, of each further side against the first.
-        is_same: True when every output came out the same, at least frame by frame.
-    """
-
-    def __init__(self, found: Sequence[Comparison]) -> None:
-        self.found = tuple(found)
-        self.is_same = all(item.is_same for item in found)
-
-    def __repr__(self) -> str:
-        return "\n".join(comparison_output(item).text for item in self.found)
-
-    def _ipython_display_(self) -> None:
-        view = self._side_by_side()
-        for item in self.found:
-            publish(comparison_output(item, with_settings=view is None))
-        if view is not None:
-            publish(view.output())
-
-    def _side_by_side(self) -> ComparisonView | None:
-        """Returns the clips in step, where this machine has the runs themselves."""
-        runs = [self.found[0].left.run, *(item.right.run for item in self.found)]
-        known = {run.id: run for run in runs if run is not None}
-        return ComparisonView(list(known.values())) if len(known) == len(runs) else None
-
-
-def compare(source: str | Path | Run, *others: str | Path | Run) -> Compared:
-    """Compares runs, or what is left of them: which settings differ, and whether the clips are the same.
-
-    Args:
-        source: A run, id, clip, sidecar or `NOTEBOOK#RUN`; it is compared with each other one. Alone it is
-            compared with the run it was made from.
-        *others: Up to three more.
-
-    Raises:
-        UnknownRun, BadRecord: One of them is not there.
-        MissingExtra: Files differ, and PyAV is not installed to look at their pictures.
-    """
-    manager, notebook = session.manager(choose=False), current_context().notebook
-    sources = [source_text(item) for item in (source, *others)]
-    return Compared(compare_sources(manager, sources, notebook=notebook))
 
 
 def verify(*paths: str | Path) -> Verified:

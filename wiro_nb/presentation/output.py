@@ -159,9 +159,9 @@ def next_steps(*steps: tuple[str, str]) -> Block:
     return Block(line("Next: ", parts[1:], ".", style="margin:8px 0 0 0;font-size:12px;opacity:.75"), lines)
 
 
-def message(text: str) -> Output:
-    """Returns one line of text as an output."""
-    return compose(Block(escape(f"{text[:1].upper()}{text[1:]}"), (f"wiro: {text}",)))
+def message(text: str, *blocks: Block) -> Output:
+    """Returns one line of text as an output, with blocks below it."""
+    return compose(Block(escape(f"{text[:1].upper()}{text[1:]}"), (f"wiro: {text}",)), *blocks)
 
 
 # Errors --------------------------------------------------------------------------------------

@@ -19,8 +19,8 @@ from wiro_nb.errors import InvalidParameter, MissingCredentials, UnknownModel, U
 from wiro_nb.formatting import format_budget, format_duration, format_size, format_usd
 from wiro_nb.ledger.budget import BudgetState
 from wiro_nb.ledger.state import RunOutput, RunState, Snapshot
+from wiro_nb.notebook.account import AccountStatus, Budget
 from wiro_nb.notebook.magic.handlers import help_output
-from wiro_nb.presentation.account import AccountStatus, Budget
 from wiro_nb.presentation.command_table import CELL, COMMANDS
 from wiro_nb.presentation.html import escape
 from wiro_nb.presentation.models import ModelInfo, models_output, option_labels

@@ -15,6 +15,7 @@ from tests.snapshots import change, make_snapshot
 from wiro_nb.api.pricing import Estimate
 from wiro_nb.ledger.budget import Spending
 from wiro_nb.ledger.state import RunOutput, RunState, Snapshot, Stage
+from wiro_nb.notebook.account import Spent
 from wiro_nb.notebook.compare import compare_runs, mark_words
 from wiro_nb.notebook.sweep.rendering import (
     axis_value_label,
@@ -24,7 +25,6 @@ from wiro_nb.notebook.sweep.rendering import (
     render_sweep,
     sweep_tiles,
 )
-from wiro_nb.presentation.account import Spent
 from wiro_nb.schema import find_bundled
 from wiro_nb.session.prices import Total
 from wiro_nb.session.submission import Batch

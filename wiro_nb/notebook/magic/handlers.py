@@ -10,6 +10,7 @@ from wiro_nb.films.extend import plan_extension
 from wiro_nb.films.plan import FilmPlan
 from wiro_nb.formatting import as_sentence
 from wiro_nb.notebook import account, reproduce
+from wiro_nb.notebook.compare import compare
 from wiro_nb.notebook.display import publish
 from wiro_nb.notebook.film import actions as film
 from wiro_nb.notebook.film.rendering import plan_output
@@ -250,7 +251,7 @@ HANDLERS: dict[str, Callable[[Parsed], Any]] = {
     "rerun": _rerun,
     "extend": _extend,
     "join": _join,
-    "compare": _plainly(reproduce.compare),
+    "compare": _plainly(compare),
     "verify": lambda parsed: reproduce.verify(*parsed.arguments["PATH"]),
     "wait": _plainly(actions.wait),
     "cancel": _plainly(actions.cancel),

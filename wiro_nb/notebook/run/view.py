@@ -137,7 +137,7 @@ class RunCardView:
             text = "There is no other finished run to compare it with: %wiro compare RUN RUN"
             self.card.reply("notice", text=text)
         else:
-            self.card.attach(ComparisonView([other, self.run]).widget())
+            self.card.attach(ComparisonView([other, self.run]).widget)
 
 
 def _find_other(run: Run) -> Run | None:

@@ -18,7 +18,7 @@ import pytest
 from wiro_nb.sandbox.engines import Job, Progress, Result, diffusers
 from wiro_nb.sandbox.engines.diffusers import DiffusersEngine
 from wiro_nb.sandbox.engines.diffusers.calls import Call, Request
-from wiro_nb.sandbox.engines.diffusers.pool import Pool, start_process, worker_command
+from wiro_nb.sandbox.engines.diffusers.pool import Pool, ProcessWorker
 
 SMALL = {"num_frames": 5, "num_inference_steps": 3, "width": 64, "height": 64}
 NEEDED = ("torch", "diffusers", "transformers", "peft")
@@ -54,7 +54,7 @@ class Studio:
     """The diffusers engine on a loop of its own.
 
     `size` and `changes` replace arguments of the next calls; `times` are those of the last run's phases and steps;
-    `workers` are those started so far.
+    `workers` are those of its pool.
     """
 
     root: Path
@@ -64,14 +64,15 @@ class Studio:
     changes: dict[str, Any] = field(default_factory=dict)
     progress: list[Progress] = field(default_factory=list)
     times: list[tuple[str, float]] = field(default_factory=list)
-    workers: list[Any] = field(default_factory=list)
+    workers: list[ProcessWorker] = field(default_factory=list)
     count: int = 0
 
     def __post_init__(self) -> None:
-        self.engine = DiffusersEngine(Pool(self._start, self.worker_count))
+        self.pool = Pool(self._create, self.worker_count)
+        self.engine = DiffusersEngine(self.pool)
 
-    async def _start(self, index: int) -> Any:
-        self.workers.append(await start_process(worker_command(), index))
+    def _create(self, index: int) -> ProcessWorker:
+        self.workers.append(ProcessWorker("", index))
         return self.workers[-1]
 
     def shrink(self, request: Request) -> Call:
@@ -115,7 +116,7 @@ class Studio:
     @property
     def device(self) -> str:
         """What the first worker computes on: "CPU", or the name of a card."""
-        return str(self.workers[0].facts["device_name"])
+        return str(self.pool.facts["device_name"])
 
 
 @pytest.fixture(scope="session")

@@ -120,7 +120,7 @@ def test_two_workers_make_the_same_bytes(studio: Studio) -> None:
 
     one, two = studio.runner.run(both())
     assert digest(one) == digest(two)
-    assert len({worker.connection.process.pid for worker in studio.workers}) == 2
+    assert len({worker.process.pid for worker in studio.workers}) == 2
 
 
 @pytest.mark.parametrize("model", [ANIMATE, TI2V, VACE, EFFECTS, SKYREELS])
@@ -135,13 +135,13 @@ def test_a_cancel_ends_a_run_within_a_second_and_keeps_the_worker(
         generating = asyncio.Event()
         run = asyncio.ensure_future(studio.run_async(model, given, pictures, generating))
         await asyncio.wait_for(generating.wait(), 60)
-        before = [await worker.connection.is_alive() for worker in studio.workers]
+        before = [await worker.is_alive() for worker in studio.workers]
         started = time.monotonic()
         run.cancel()
         with pytest.raises(asyncio.CancelledError):
             await run
         took_s = time.monotonic() - started
-        alive = [await worker.connection.is_alive() for worker in studio.workers]
+        alive = [await worker.is_alive() for worker in studio.workers]
         assert alive == before, "no worker was killed for it"
         return took_s
 
@@ -157,8 +157,8 @@ def test_a_killed_worker_costs_a_second_run_with_the_same_bytes(studio: Studio) 
         run = asyncio.ensure_future(studio.run_async(TI2V, SEED, (), generating))
         await asyncio.wait_for(generating.wait(), 60)
         for worker in studio.workers:
-            if await worker.connection.is_alive():
-                worker.connection.process.kill()
+            if await worker.is_alive():
+                worker.process.kill()
         return (await run).path.read_bytes()
 
     assert digest(studio.runner.run(kill())) == expected

@@ -140,15 +140,15 @@ def _create_engines(options: argparse.Namespace) -> Mapping[Kind, Engine]:
     """Returns the engine for each kind of output."""
     if options.engine in ("diffusers", "videos"):
         from wiro_nb.sandbox.engines.diffusers import DiffusersEngine, VideosEngine
-        from wiro_nb.sandbox.engines.diffusers.pool import Pool, StartWorker, start_process, worker_command
-        from wiro_nb.sandbox.engines.diffusers.ray_workers import RayCluster
+        from wiro_nb.sandbox.engines.diffusers.pool import Pool, ProcessWorker, Worker
+        from wiro_nb.sandbox.engines.diffusers.ray_workers import RayWorker
 
         if options.engine == "videos":
             return {"clip": VideosEngine(options.url)}
-        start: StartWorker = partial(start_process, worker_command(options.python))
+        create: Callable[[int], Worker] = partial(ProcessWorker, options.python)
         if options.ray:
-            start = RayCluster(options.ray, options.python).start
-        return {"clip": DiffusersEngine(Pool(start, options.workers, 60 * options.idle_minutes))}
+            create = partial(RayWorker, options.ray, options.python)
+        return {"clip": DiffusersEngine(Pool(create, options.workers, 60 * options.idle_minutes))}
     from wiro_nb.sandbox.engines.instant import InstantEngine
 
     instant = InstantEngine(_INSTANT_STEP_S / options.speed)

@@ -14,7 +14,7 @@ import pytest
 from tests.unit.sandbox_diffusers.stub_python import write_stub_python
 from wiro_nb.sandbox.engines import EngineError, Job, Progress
 from wiro_nb.sandbox.engines.diffusers import DiffusersEngine
-from wiro_nb.sandbox.engines.diffusers.pool import Pool, start_process, worker_command
+from wiro_nb.sandbox.engines.diffusers.pool import Pool, ProcessWorker
 
 ANIMATE, SKYREELS = "wiro/animate-diff", "wiro/SkyReels-V1"
 REPOSITORIES = (
@@ -38,7 +38,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[s
     stub = write_stub_python(tmp_path)
 
     async def main(model: str, python: str, inputs: dict[str, Any], parameters: dict[str, Any]) -> list[str]:
-        engine = DiffusersEngine(Pool(partial(start_process, worker_command(python or stub)), 1))
+        engine = DiffusersEngine(Pool(partial(ProcessWorker, python or stub), 1))
         notes: list[str] = []
 
         async def report(progress: Progress) -> None:

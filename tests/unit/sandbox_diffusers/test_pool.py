@@ -11,25 +11,24 @@ from typing import Any
 
 import pytest
 
+from tests.unit.sandbox_diffusers.stub_python import write_stub_python
 from wiro_nb.sandbox.engines import EngineError
-from wiro_nb.sandbox.engines.diffusers.pool import Pool, start_process
-from wiro_nb.sandbox.engines.diffusers.ray_workers import RayCluster
-
-COMMAND = (sys.executable, str(Path(__file__).with_name("stub_worker.py")))
+from wiro_nb.sandbox.engines.diffusers.pool import Pool, ProcessWorker
+from wiro_nb.sandbox.engines.diffusers.ray_workers import RayWorker
 
 
 class Bench:
     """A pool, and what its stub workers wrote down."""
 
     def __init__(self, folder: Path, size: int, idle_s: float) -> None:
-        self.pool = Pool(self._start, size, idle_s)
+        self.folder, self.python = folder, write_stub_python(folder)
         self.workers: list[Any] = []
-        self.folder = folder
+        self.pool = Pool(self._create, size, idle_s)
         self.progress: list[dict[str, Any]] = []
         self._jobs = 0
 
-    async def _start(self, index: int) -> Any:
-        self.workers.append(await start_process(COMMAND, index))
+    def _create(self, index: int) -> Any:
+        self.workers.append(ProcessWorker(self.python, index))
         return self.workers[-1]
 
     async def run(self, prompt: str, key: str = "a", started: asyncio.Event | None = None) -> dict[str, Any]:
@@ -108,7 +107,7 @@ def test_a_cancel_ends_the_job_and_a_deaf_worker_with_it(with_pool: Any, prompt:
         job.cancel()
         with pytest.raises(asyncio.CancelledError):
             await job
-        assert await worker.connection.is_alive() is keeps_worker
+        assert await worker.is_alive() is keeps_worker
         await bench.run("ok")
 
     with_pool(work)
@@ -124,6 +123,43 @@ def test_a_job_cancelled_while_it_waits_gives_its_place_away(with_pool: Any) -> 
         second.cancel()
         first.cancel()
         await third
+
+    assert [key for _, key, _ in with_pool(work).log] == ["a", "c"]
+
+
+def test_a_job_cancelled_while_its_worker_starts_leaves_none_half_started(with_pool: Any) -> None:
+    async def work(bench: Bench) -> None:
+        (worker,), starts = bench.workers, asyncio.Event()
+        receive = worker.receive
+
+        async def receive_ready() -> Any:
+            starts.set()
+            return await receive()
+
+        worker.receive = receive_ready
+        job = asyncio.ensure_future(bench.run("ok"))
+        await starts.wait()
+        job.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await job
+        assert (await bench.run("ok", "b"))["type"] == "done"
+
+    assert [key for _, key, _ in with_pool(work).log] == ["b"]
+
+
+def test_a_job_cancelled_at_the_moment_its_worker_is_free_leaves_it_to_the_next(with_pool: Any) -> None:
+    async def work(bench: Bench) -> None:
+        (worker,) = bench.workers
+        run = worker.run
+
+        async def run_and_cancel_second(*given: Any) -> Any:
+            done = await run(*given)
+            second.cancel()
+            return done
+
+        worker.run = run_and_cancel_second
+        first, second, third = (asyncio.ensure_future(bench.run("ok", key)) for key in "abc")
+        await asyncio.gather(first, third)
 
     assert [key for _, key, _ in with_pool(work).log] == ["a", "c"]
 
@@ -160,11 +196,12 @@ def test_an_idle_worker_is_ended_and_a_busy_one_is_not(with_pool: Any) -> None:
         job = asyncio.ensure_future(bench.run("slow", started=started))
         await started.wait()
         await asyncio.sleep(4 * idle_s)
-        assert await worker.connection.is_alive()
+        assert await worker.is_alive()
         job.cancel()
-        await worker.connection.process.wait()
+        process = worker.process
+        await process.wait()
         await bench.run("ok")
-        assert len(bench.workers) == 2
+        assert worker.process is not process
 
     with_pool(work, idle_s=idle_s)
 
@@ -193,12 +230,12 @@ def test_a_worker_that_cannot_work_says_why(with_pool: Any, monkeypatch: pytest.
         for _ in range(2):
             with pytest.raises(EngineError, match="torch is missing"):
                 await bench.run("ok")
-        absent = Pool(partial(start_process, ("/nowhere/python",)), 1)
+        absent = Pool(partial(ProcessWorker, "/nowhere/python"), 1)
         with pytest.raises(EngineError, match="cannot be started"):
             await absent.run({"key": "a"}, bench.folder / "x.mp4", lambda message: asyncio.sleep(0))
         monkeypatch.setitem(sys.modules, "ray", None)
         with pytest.raises(EngineError, match=r"--ray needs ray: python -m pip install"):
-            await RayCluster("auto").start(0)
+            await RayWorker("auto", "", 0).start()
 
     with_pool(work)
 

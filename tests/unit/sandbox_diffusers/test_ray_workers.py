@@ -16,8 +16,8 @@ import pytest
 
 from tests.unit.sandbox_diffusers.stub_python import write_stub_python
 from wiro_nb.sandbox.engines import EngineError
-from wiro_nb.sandbox.engines.diffusers.pool import Pool, start_process, worker_command
-from wiro_nb.sandbox.engines.diffusers.ray_workers import RayCluster
+from wiro_nb.sandbox.engines.diffusers.pool import Pool, ProcessWorker
+from wiro_nb.sandbox.engines.diffusers.ray_workers import RayWorker
 
 ray = pytest.importorskip("ray", reason='python -m pip install "wiro_nb[ray]"')
 pytestmark = pytest.mark.filterwarnings("default")  # ray's own
@@ -33,7 +33,7 @@ class Bench:
         self._jobs = 0
 
     def on_cluster(self, size: int) -> Pool:
-        return Pool(RayCluster(self.address, self.python).start, size)
+        return Pool(partial(RayWorker, self.address, self.python), size)
 
     async def run(
         self, pool: Pool, prompt: str, started: asyncio.Event | None = None, **call: Any
@@ -45,7 +45,9 @@ class Bench:
             if started is not None and message["phase"] == "generate":
                 started.set()
 
-        done = await pool.run({"key": "a", "arguments": {"prompt": prompt}, **call}, out, on_progress)
+        done = await pool.run(
+            {"key": "a", "arguments": {"prompt": prompt}, "pictures": {}, **call}, out, on_progress
+        )
         assert out.read_bytes() == b"clip"
         return done
 
@@ -119,7 +121,7 @@ def test_forty_jobs_on_four_actors_end_once_each_though_one_is_killed(
         ends = await asyncio.gather(*(bench.run(pool, prompt) for prompt in prompts), return_exceptions=True)
         assert [end["type"] for end in ends if isinstance(end, dict)] == ["done"] * 40, ends
 
-    in_pool(lambda: Pool(partial(start_process, worker_command(bench.python)), 4), work)
+    in_pool(lambda: Pool(partial(ProcessWorker, bench.python), 4), work)
     in_pool(lambda: bench.on_cluster(4), work)
     in_pool(lambda: bench.on_cluster(4), work_with_death)
     runs = [prompt for prompt in bench.log if prompt not in ("warm up", "plain")]
@@ -162,4 +164,4 @@ def test_a_cluster_that_does_not_listen_is_named_at_once() -> None:
     with pytest.raises(
         EngineError, match=r"The Ray cluster 127\.0\.0\.1:1 cannot be reached: .* ray start --address"
     ):
-        asyncio.run(RayCluster("127.0.0.1:1").start(0))
+        asyncio.run(RayWorker("127.0.0.1:1", "", 0).start())

@@ -1,7 +1,7 @@
 """A pool of worker processes, one per device with one job at a time, on this machine or a Ray cluster.
 
 A job waits for a worker that has its model; another one takes it when that one is busy. Jobs pass each other by
-a few places at most. When a worker dies, its job is retried once on a new worker.
+a few places at most. When a worker dies, its job is retried once on a new process.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import contextlib
 import json
 import os
 import sys
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from wiro_nb.sandbox.engines import EngineError
 
@@ -37,192 +38,166 @@ class WorkerDied(Exception):
     """A worker ended without being asked to. The text is the last line it printed."""
 
 
-def worker_command(python: str = "") -> Sequence[str]:
-    """Returns the command of a worker, without its index. Modules in the working folder are not imported."""
-    return (python or sys.executable, "-P", "-m", "wiro_nb.sandbox.engines.diffusers.worker")
+class Worker(ABC):
+    """Runs one job at a time in a process, which is started when it is needed, and again after its end.
 
+    Args:
+        index: Of the worker; with several cards each takes the next one.
 
-class Connection(Protocol):
-    """Carries the messages of `worker` to and from one worker process, here or on another machine."""
+    Attributes:
+        models: Keys of the models that its process holds.
+        grace_s: How long it may take to answer that a job is cancelled.
+    """
 
+    def __init__(self, index: int) -> None:
+        self.index, self.grace_s = index, _GRACE_S
+        self.models: frozenset[str] = frozenset()
+        self._jobs = 0
+
+    @abstractmethod
+    async def start(self) -> dict[str, Any]:
+        """Starts the process and returns its "ready" message.
+
+        Raises:
+            EngineError: It cannot work; the text says why.
+        """
+
+    @abstractmethod
     async def send(self, message: dict[str, Any]) -> None:
         """Sends a message; that the process has ended shows when the answer is received."""
-        ...
 
+    @abstractmethod
     async def receive(self) -> dict[str, Any]:
         """Waits for the next message; a cancelled call loses none.
 
         Raises:
             WorkerDied: The process ended.
         """
-        ...
 
+    @abstractmethod
     async def is_alive(self) -> bool:
         """Returns whether the process can take a job."""
-        ...
 
+    @abstractmethod
     async def end(self) -> None:
-        """Ends the process at once, also when it ended before."""
-        ...
-
-
-class Worker:
-    """A worker process that runs one job at a time.
-
-    Args:
-        connection: To the process.
-        facts: Its "ready" message.
-
-    Attributes:
-        models: Keys of the models it holds.
-        grace_s: How long it may take to answer that a job is cancelled.
-    """
-
-    def __init__(self, connection: Connection, facts: dict[str, Any]) -> None:
-        self.connection, self.facts = connection, facts
-        self.models: frozenset[str] = frozenset()
-        self.grace_s = _GRACE_S
-        self._jobs = 0
+        """Ends the process at once, where there is one."""
 
     async def run(self, call: dict[str, Any], out: Path, on_progress: OnProgress) -> dict[str, Any]:
-        """Runs a job to its end and returns the worker's "done" message.
+        """Runs a job to its end and returns the process's "done" message.
 
         Raises:
             EngineError: The job failed; the text says why.
-            WorkerDied: The worker ended.
+            WorkerDied: The process ended.
             CancelledError: The job was cancelled; nothing writes to `out` any more.
         """
         self._jobs += 1
         job = self._jobs
         try:
-            await self.connection.send({"type": "run", "job": job, "call": call, "out": str(out)})
-            while (message := await self.connection.receive())["type"] == "progress":
+            await self.send({"type": "run", "job": job, "call": call, "out": str(out)})
+            while (message := await self.receive())["type"] == "progress":
                 await on_progress(message)
         except WorkerDied:
             raise
         except BaseException:
             await self._stop(job)
             raise
-        self.models = frozenset(message.get("models", ()))
-        if message["type"] == "done":
-            return message
-        raise EngineError(str(message.get("message") or "the worker gave no reason"))
+        self.models = frozenset(message["models"])
+        if message["type"] == "failed":
+            raise EngineError(message["message"])
+        return message
 
     async def _stop(self, job: int) -> None:
-        """Cancels a job; a worker that does not answer in time is ended."""
+        """Cancels a job; a process that does not answer in time is ended."""
         try:
             async with asyncio.timeout(self.grace_s):
-                await self.connection.send({"type": "cancel", "job": job})
-                while (message := await self.connection.receive())["type"] == "progress":
+                await self.send({"type": "cancel", "job": job})
+                while (message := await self.receive())["type"] == "progress":
                     pass
-            self.models = frozenset(message.get("models", ()))
+            self.models = frozenset(message["models"])
         except (TimeoutError, WorkerDied):
-            await self.connection.end()
+            await self.end()
 
 
-StartWorker = Callable[[int], Awaitable[Worker]]
-"""Starts the worker of an index and waits until it is ready; raises `EngineError` when it cannot work."""
+class ProcessWorker(Worker):
+    """A worker whose process runs on this machine.
 
-
-async def start_process(command: Sequence[str], index: int) -> Worker:
-    """Starts a worker as a process of this machine and waits until it is ready.
-
-    Raises:
-        EngineError: It cannot work; the text says why.
+    Args:
+        python: Its interpreter; "" for this one.
+        index: Of the worker.
     """
-    pipe = asyncio.subprocess.PIPE
-    pipes: dict[str, Any] = {"stdin": pipe, "stdout": pipe, "stderr": pipe, "limit": _MAX_LINE_BYTES}
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *command, str(index), **pipes, env={**os.environ, **_ENVIRONMENT}
-        )
-    except OSError as error:
-        raise EngineError(f"The worker {command[0]} cannot be started: {error.strerror}. {DOCTOR}") from error
-    connection = _ProcessConnection(process)
-    try:
-        return Worker(connection, await connection.receive())
-    except WorkerDied as error:
-        raise EngineError(f"The worker {command[0]} ended while it started: {error} {DOCTOR}") from error
-    except BaseException:
-        await connection.end()
-        raise
 
-
-class _ProcessConnection:
-    """A connection over the pipes of a process of this machine."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process: Any = process
+    def __init__(self, python: str, index: int) -> None:
+        super().__init__(index)
+        self.process: Any = None
+        self._python = python or sys.executable
         self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
+
+    async def start(self) -> dict[str, Any]:
+        """Starts the process and returns its "ready" message; raises `EngineError` where it cannot work."""
+        # With -P modules in the working folder are not imported.
+        command = (self._python, "-P", "-m", "wiro_nb.sandbox.engines.diffusers.worker", str(self.index))
+        pipe = asyncio.subprocess.PIPE
+        pipes: dict[str, Any] = {"stdin": pipe, "stdout": pipe, "stderr": pipe, "limit": _MAX_LINE_BYTES}
+        try:
+            self.process = await asyncio.create_subprocess_exec(
+                *command, **pipes, env={**os.environ, **_ENVIRONMENT}
+            )
+        except OSError as error:
+            raise EngineError(
+                f"The worker {self._python} cannot be started: {error.strerror}. {DOCTOR}"
+            ) from error
         self._drain = asyncio.ensure_future(self._read_stderr())
+        try:
+            return await self.receive()
+        except WorkerDied as error:
+            raise EngineError(f"The worker {self._python} ended while it started: {error} {DOCTOR}") from error
+        except asyncio.CancelledError:
+            await self.end()
+            raise
 
     async def is_alive(self) -> bool:
-        return self.process.returncode is None
+        """Returns whether the process runs."""
+        return self.process is not None and self.process.returncode is None
 
     async def end(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            self.process.kill()
-        await self._drain
-        await self.process.wait()
+        """Kills the process and waits for its end."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.kill()
+            await asyncio.wait([self._drain])
+            await self.process.wait()
 
     async def send(self, message: dict[str, Any]) -> None:
+        """Writes a message to the process."""
         with contextlib.suppress(ConnectionError, RuntimeError):
             self.process.stdin.write(json.dumps(message).encode() + b"\n")
 
     async def receive(self) -> dict[str, Any]:
+        """Reads the next message of the process."""
         try:
-            line = await self.process.stdout.readline()
-            message = json.loads(line) if line else None
-        except ValueError:
-            message = None
-        if not isinstance(message, dict):
-            code = await self._exit_code()
-            reason = next((line for line in reversed(self._stderr) if line.strip()), "")
-            raise WorkerDied(f"{reason[:300]} (exit code {code})".strip())
-        return message
-
-    async def _exit_code(self) -> int:
-        """Returns the exit code of a process that closed its output; one that does not end is killed.
-
-        A signal to a process that has ended takes its exit code away from the one who waits for it.
-        """
-        try:
-            async with asyncio.timeout(_GRACE_S):
-                await self.process.wait()
-        except TimeoutError:
+            return dict(json.loads(await self.process.stdout.readline()))
+        except (ValueError, TypeError):  # its output has ended, or is no message
+            # A signal to a process that has ended takes its exit code away from the one who waits for it.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_GRACE_S):
+                    await self.process.wait()
             await self.end()
-        await self._drain
-        return int(self.process.returncode or 0)
+            reason = next((line for line in reversed(self._stderr) if line.strip()), "")
+            raise WorkerDied(f"{reason[:300]} (exit code {self.process.returncode})".strip()) from None
 
     async def _read_stderr(self) -> None:
+        self._stderr.clear()
         with contextlib.suppress(ValueError):
             async for line in self.process.stderr:
                 self._stderr.append(line.decode(errors="replace").rstrip())
 
 
-@dataclass
-class _Slot:
-    """A place for one worker, which is started when it is needed first, and again after its end.
-
-    `timer` ends a worker that is idle.
-    """
-
-    index: int
-    worker: Worker | None = None
-    timer: asyncio.TimerHandle | None = None
-
-    @property
-    def models(self) -> frozenset[str]:
-        """Keys of the models that its worker holds."""
-        return self.worker.models if self.worker is not None else frozenset()
-
-
 @dataclass(eq=False)
 class _Waiting:
-    """A job that waits for a slot."""
+    """A job that waits for a worker."""
 
     key: str
-    slot: asyncio.Future[_Slot]
+    worker: asyncio.Future[Worker]
     passed: int = 0
 
 
@@ -230,7 +205,7 @@ class Pool:
     """Runs jobs on workers.
 
     Args:
-        start: Starts a worker.
+        create: Returns the worker of an index.
         size: Number of workers; 0 for one a device, as the first worker counts them.
         idle_s: A worker without a job for so long is ended, which frees the memory of its models; 0 for never.
 
@@ -238,13 +213,13 @@ class Pool:
         facts: What the worker started last says about itself; empty before the first one.
     """
 
-    def __init__(self, start: StartWorker, size: int = 0, idle_s: float = 0.0) -> None:
-        self._start, self._size, self._idle_s = start, size, idle_s
+    def __init__(self, create: Callable[[int], Worker], size: int = 0, idle_s: float = 0.0) -> None:
+        self._create, self._size, self._idle_s = create, size, idle_s
         self.facts: dict[str, Any] = {}
-        self._free: list[_Slot] = [_Slot(index) for index in range(max(size, 1))]
-        self._slots = list(self._free)
+        self._workers = [create(index) for index in range(max(size, 1))]
+        self._free = list(self._workers)
         self._waiting: list[_Waiting] = []
-        self._ends: set[asyncio.Task[None]] = set()
+        self._idle: dict[Worker, asyncio.Task[None]] = {}
 
     async def run(self, call: dict[str, Any], out: Path, on_progress: OnProgress) -> dict[str, Any]:
         """Runs a job when a worker is free.
@@ -259,8 +234,8 @@ class Pool:
         """
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                async with self._slot(call["key"]) as slot:
-                    worker = await self._ready(slot)
+                async with self._worker_for(call["key"]) as worker:
+                    await self._ensure_started(worker)
                     return await worker.run(call, out, on_progress)
             except WorkerDied as error:
                 if attempt == _ATTEMPTS:
@@ -269,62 +244,58 @@ class Pool:
 
     async def close(self) -> None:
         """Ends all workers."""
-        for slot in self._slots:
-            self._end(slot)
-        await asyncio.gather(*self._ends)
+        for task in self._idle.values():
+            task.cancel()
+        await asyncio.gather(*(worker.end() for worker in self._workers))
 
-    async def _ready(self, slot: _Slot) -> Worker:
-        if slot.worker is not None and not await slot.worker.connection.is_alive():
-            former, slot.worker = slot.worker, None
-            await former.connection.end()
-        if slot.worker is None:
-            slot.worker = await self._start(slot.index)
-            self.facts = slot.worker.facts
-            if self._size == 0:
-                self._size = max(1, int(slot.worker.facts.get("devices", 1)))
-                more = [_Slot(index) for index in range(len(self._slots), self._size)]
-                self._slots += more
-                self._free += more
-                self._assign()
-        return slot.worker
+    async def _ensure_started(self, worker: Worker) -> None:
+        if await worker.is_alive():
+            return
+        await worker.end()
+        self.facts = await worker.start()
+        if self._size == 0:
+            self._size = int(self.facts["devices"])
+            more = [self._create(index) for index in range(1, self._size)]
+            self._workers += more
+            self._free += more
+            self._assign()
 
     @asynccontextmanager
-    async def _slot(self, key: str) -> AsyncIterator[_Slot]:
-        """Waits for a slot, and gives it back at the end."""
+    async def _worker_for(self, key: str) -> AsyncIterator[Worker]:
+        """Waits for a worker, and gives it back at the end."""
         job = _Waiting(key, asyncio.get_running_loop().create_future())
         self._waiting.append(job)
         self._assign()
         try:
-            yield await job.slot
+            yield await job.worker
         finally:
             if job in self._waiting:
                 self._waiting.remove(job)
             else:
-                slot = job.slot.result()
-                self._free.append(slot)
-                if slot.worker is not None and self._idle_s:
-                    slot.timer = asyncio.get_running_loop().call_later(self._idle_s, self._end, slot)
+                worker = job.worker.result()
+                self._free.append(worker)
+                if self._idle_s:
+                    self._idle[worker] = asyncio.create_task(self._end_when_idle(worker))
                 self._assign()
 
     def _assign(self) -> None:
-        """Gives free slots to waiting jobs: to the first job whose model a slot holds, or to the first one."""
-        while self._free and (jobs := [job for job in self._waiting if not job.slot.done()]):
+        """Gives free workers to waiting jobs: to the first job whose model one holds, or to the first one."""
+        while self._free and (jobs := [job for job in self._waiting if not job.worker.done()]):
             first = jobs[0]
-            slots = sorted(self._free, key=lambda slot: (len(slot.models), slot.index))
-            pairs = product(jobs if first.passed < _MAX_PASSED else [first], slots)
-            job, slot = max(pairs, key=lambda pair: pair[0].key in pair[1].models)
+            workers = sorted(self._free, key=lambda worker: (len(worker.models), worker.index))
+            pairs = product(jobs if first.passed < _MAX_PASSED else [first], workers)
+            job, worker = max(pairs, key=lambda pair: pair[0].key in pair[1].models)
             first.passed += job is not first
             self._waiting.remove(job)
-            self._free.remove(slot)
-            if slot.timer is not None:
-                slot.timer.cancel()
-            job.slot.set_result(slot)
+            self._free.remove(worker)
+            if worker in self._idle:
+                self._idle.pop(worker).cancel()
+            job.worker.set_result(worker)
 
-    def _end(self, slot: _Slot) -> None:
-        """Has the worker of a slot ended; the next job starts another one."""
-        if slot.timer is not None:
-            slot.timer.cancel()
-        if slot.worker is not None:
-            self._ends.add(end := asyncio.ensure_future(slot.worker.connection.end()))
-            end.add_done_callback(self._ends.discard)
-            slot.worker = None
+    async def _end_when_idle(self, worker: Worker) -> None:
+        await asyncio.sleep(self._idle_s)
+        self._free.remove(worker)
+        await worker.end()
+        worker.models = frozenset()
+        self._free.append(worker)
+        self._assign()

@@ -1,7 +1,8 @@
 """A worker without torch that speaks the pool's protocol. The call's `prompt` says how it behaves.
 
 `ok`, `crash` (ends), `crash once` (ends the first time), `kill host once` (its parent too), `hang` (deaf),
-`slow` (until cancelled), `slow once` (the first time), `fail`. WIRO_STUB_DEVICES says how many devices it has,
+`garbage` (deaf after half a message), `slow` (until cancelled), `slow once` (the first time), `fail`.
+WIRO_STUB_DEVICES says how many devices it has,
 WIRO_STUB_LOG names a file for what ran, WIRO_STUB_CLIP one that it gives as its clip.
 """
 
@@ -55,7 +56,9 @@ def run(message: dict) -> None:
         killed.write_text("")
         os.kill(os.getppid(), signal.SIGKILL)
         os._exit(9)
-    if prompt == "hang":
+    if prompt == "garbage":
+        print("{half", flush=True)
+    if prompt in ("hang", "garbage"):
         while True:
             time.sleep(60)
     runs = (Path(os.environ["WIRO_STUB_LOG"])).read_text().count("slow once\n")

@@ -59,6 +59,7 @@ def with_pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
                 await asyncio.wait_for(work(bench), 60)
             finally:
                 await bench.pool.close()
+                assert not any([await worker.is_alive() for worker in bench.workers])
             return bench
 
         return asyncio.run(main())
@@ -85,6 +86,16 @@ def test_a_worker_that_dies_costs_one_more_run_and_not_two(with_pool: Any) -> No
 
     bench = with_pool(work)
     assert [prompt for _, _, prompt in bench.log] == ["crash once", "crash once", "crash", "crash", "ok"]
+
+
+def test_a_worker_that_is_no_longer_understood_is_ended(with_pool: Any) -> None:
+    async def work(bench: Bench) -> None:
+        bench.workers[0].grace_s = 0.1
+        with pytest.raises(EngineError, match=r"died 2 times .*\(exit code -9\)"):
+            await bench.run("garbage")
+        assert (await bench.run("ok"))["type"] == "done"
+
+    with_pool(work)
 
 
 def test_a_failure_is_a_sentence_and_the_worker_goes_on(with_pool: Any) -> None:

@@ -46,7 +46,7 @@ class Worker(ABC):
 
     Attributes:
         models: Keys of the models that its process holds.
-        grace_s: How long it may take to answer that a job is cancelled.
+        grace_s: How long it may take to answer that a job is cancelled, and to end.
     """
 
     def __init__(self, index: int) -> None:
@@ -179,7 +179,7 @@ class ProcessWorker(Worker):
         except (ValueError, TypeError):  # its output has ended, or is no message
             # A signal to a process that has ended takes its exit code away from the one who waits for it.
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_GRACE_S):
+                async with asyncio.timeout(self.grace_s):
                     await self.process.wait()
             await self.end()
             reason = next((line for line in reversed(self._stderr) if line.strip()), "")
@@ -251,7 +251,6 @@ class Pool:
     async def _ensure_started(self, worker: Worker) -> None:
         if await worker.is_alive():
             return
-        await worker.end()
         self.facts = await worker.start()
         if self._size == 0:
             self._size = int(self.facts["devices"])
@@ -296,6 +295,5 @@ class Pool:
         await asyncio.sleep(self._idle_s)
         self._free.remove(worker)
         await worker.end()
-        worker.models = frozenset()
         self._free.append(worker)
         self._assign()

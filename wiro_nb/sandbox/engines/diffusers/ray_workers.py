@@ -78,6 +78,7 @@ class RayWorker(Worker):
 
     async def start(self) -> dict[str, Any]:
         """Starts an actor and its process; waits for a GPU where the cluster has any."""
+        await self.end()  # an actor that does not answer may still run
         ray = self._ray = await asyncio.to_thread(_connect, self._address)
         gpus = int(ray.cluster_resources().get("GPU", 0))
         needs = {"num_cpus": 1, "num_gpus": 1 if gpus else 0, "scheduling_strategy": "SPREAD"}

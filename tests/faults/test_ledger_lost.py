@@ -121,7 +121,7 @@ def test_a_cancel_reaches_the_service_though_the_ledger_was_deleted(manager: Man
 def test_a_run_that_somebody_else_ended_is_not_ended_again(manager: Manager, sandbox: Any) -> None:
     run = submit(manager, "[hold] given up by hand")
     wait_for_stage(run, Stage.GENERATING)
-    manager.ledger.repair(run.id, RunState.FAILED, "by hand")
+    manager.ledger.finish(run.id, RunState.FAILED, message="by hand")
     sandbox.release(run.task_id)
     assert run.wait(60, check=False).state is RunState.FAILED
     assert run.error is None

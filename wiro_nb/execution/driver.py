@@ -296,16 +296,15 @@ class Worker:
             now, lease_s = utc_now(), self.writer.settings.lease_s
             try:
                 held = await self.writer.ledger_call(partial(ledger.heartbeat, self.owner, now, lease_s))
-                asked = await self.writer.ledger_call(lambda: ledger.cancel_requests(self.owner))
-                for run_id in before & held & self._active.keys():
+                for run_id in before & held.keys() & self._active.keys():
                     if self._active[run_id].held_until is not None:
                         self._active[run_id].held_until = now + timedelta(seconds=lease_s)
-                for run_id in before - held:
+                for run_id in before - held.keys():
                     await self._reacquire_lease(run_id)
             except LedgerError as error:
                 _log.warning("leases could not be extended: %s", error.message)
                 continue
-            for active in [self._active[run_id] for run_id in asked & self._active.keys()]:
+            for active in [active for run_id, active in self._active.items() if held.get(run_id)]:
                 if not active.cancelled.done():
                     self._spawn(self._cancel_here(active))
 

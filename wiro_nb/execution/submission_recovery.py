@@ -112,9 +112,9 @@ class SubmissionRecovery:
 
     def _claim(self, marked: Sequence[tuple[Task, str]]) -> None:
         ledger, service = self._writer.ledger, self._connection.choice
-        owned = ledger.owned_tasks(service.name, service.recorded_url, [task.id for task, _ in marked])
         for task, run_id in marked:
-            row = ledger.lookup(run_id) if task.id not in owned else None
+            owner = ledger.find_task(service.name, service.recorded_url, task.id)
+            row = ledger.lookup(run_id) if owner is None else None
             if row is None:
                 continue  # it has a run, or is of another machine
             is_open = row.state in (RunState.PLANNED, *_UNANSWERED) and not row.deleted
@@ -134,9 +134,8 @@ class SubmissionRecovery:
         possible = find_candidates(listed.tasks, row, listed.clock_lead)
         # The other runs come first: one that gets its answer meanwhile then owns its task below.
         has_competitor = await self._writer.ledger_call(lambda: self._has_competitor(row))
-        ledger, ids = self._writer.ledger, [task.id for task in possible]
-        owned = await self._writer.ledger_call(lambda: ledger.owned_tasks(row.service, row.base_url, ids))
-        free = [task for task in possible if task.id not in owned]
+        find_task = partial(self._writer.ledger.find_task, row.service, row.base_url)
+        free = await self._writer.ledger_call(lambda: [task for task in possible if find_task(task.id) is None])
         self._writer.change(run, lost_since=None)
         return free, choose_task(free, row, listed.clock_lead, has_competitor=has_competitor)
 

@@ -149,7 +149,7 @@ def _cost(row: sqlite3.Row) -> tuple[Decimal, Decimal | None]:
         return _ZERO, None  # the user forgot it: it never reached the service
     if row["state"] in _FINAL and row["task_id"] is None:
         return _ZERO, None  # it never reached the service
-    is_old = str(row["created"]) < str(time_text(datetime.now(UTC) - COST_KNOWN_WITHIN))
+    is_old = str(row["created"]) < time_text(datetime.now(UTC) - COST_KNOWN_WITHIN)
     if row["state"] in (RunState.FAILED, RunState.CANCELLED) and is_old:
         return _ZERO, None
     return _ZERO, as_decimal(row["estimated_usd"]) or _ZERO

@@ -19,6 +19,11 @@ from wiro_nb.ledger.state import LedgerRow, RunState
 
 _UNFINISHED = tuple(state for state in RunState if not state.is_final)
 _NEAR = 5
+_BY_ID = (
+    "((run_id >= :wanted AND run_id < :wanted || '~') OR short_id = :short)",
+    "run_id IN (SELECT run_id FROM runs WHERE run_id LIKE '%' || :wanted)",
+)
+"""How runs are found by part of an id: by index first, by a scan of the ids last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,12 @@ def find(connection: sqlite3.Connection, query: str, notebook: str | None = None
     Raises:
         UnknownRun: None, or several; `near` has the ids to choose from.
     """
-    notebooks = _candidates(connection, normalise_query(query))
+    wanted, notebooks = normalise_query(query), {}
+    for condition in _BY_ID if wanted.isalnum() else ():
+        values = {"wanted": wanted, "short": wanted.lower()}
+        found = connection.execute(f"SELECT run_id, notebook FROM runs WHERE deleted = 0 AND {condition}", values)
+        if notebooks := dict(map(tuple, found)):
+            break
     fitting = match_ids(query, notebooks)
     matches = [run_id for run_id in fitting if notebook is not None and notebooks[run_id] == notebook] or fitting
     if len(matches) == 1:
@@ -108,7 +118,7 @@ def select(
         "notebook = ?": notebook,
         "model = ? COLLATE NOCASE": model,
         "instr(search_text, ?) > 0": clean_text(text).strip().casefold() if text else None,
-        "created >= ?": time_text(since),
+        "created >= ?": time_text(since) if since is not None else None,
         "service = ?": service,
         "json_extract(parent, '$.run_id') = ?": parent,
         "sweep_id = ?": sweep_id,
@@ -166,20 +176,6 @@ def find_task(connection: sqlite3.Connection, service: str, base_url: str, task_
     return _first(connection, condition, task_id, service, base_url)
 
 
-def owned_tasks(
-    connection: sqlite3.Connection, service: str, base_url: str, task_ids: Sequence[str]
-) -> frozenset[str]:
-    """Returns those tasks of a service that a run owns, also a forgotten one."""
-    found = connection.execute(
-        """
-        SELECT task_id FROM runs
-        WHERE service = ? AND base_url = ? AND task_id IN (SELECT value FROM json_each(?))
-        """,
-        (service, base_url, json.dumps(task_ids)),
-    )
-    return frozenset(row["task_id"] for row in found)
-
-
 def find_maker(connection: sqlite3.Connection, sha256: str) -> Made | None:
     """Returns which run first made a file of this content, or the clip it is a frame of; None when none did."""
     found = connection.execute(
@@ -202,28 +198,6 @@ def frame_hashes(
 def _first(connection: sqlite3.Connection, condition: str, *values: str) -> LedgerRow | None:
     found = connection.execute(f"SELECT {WHOLE_ROW} FROM runs WHERE {condition} LIMIT 1", values).fetchone()
     return None if found is None else row_from_sql(found)
-
-
-def _candidates(connection: sqlite3.Connection, wanted: str) -> dict[str, str | None]:
-    """Returns run id and notebook of the runs that may be meant: by index first, by a scan of the ids last."""
-    if not wanted.isalnum():
-        return {}
-    found = connection.execute(
-        """
-        SELECT run_id, notebook FROM runs
-        WHERE deleted = 0 AND ((run_id >= :wanted AND run_id < :wanted || '~') OR short_id = :short)
-        """,
-        {"wanted": wanted, "short": wanted.lower()},
-    ).fetchall()
-    if not found:
-        found = connection.execute(
-            """
-            SELECT run_id, notebook FROM runs
-            WHERE deleted = 0 AND run_id IN (SELECT run_id FROM runs WHERE run_id LIKE '%' || ?)
-            """,
-            (wanted,),
-        ).fetchall()
-    return {row["run_id"]: row["notebook"] for row in found}
 
 
 # How long earlier runs took ----------------------------------------------------------------------
@@ -271,11 +245,11 @@ def expected_seconds(past: Sequence[PastRun], parameters: Mapping[str, Any]) -> 
         amount of work; None without any that compares.
     """
     signature = work_signature(parameters)
-    alike = [run.compute_s for run in past if run.signature == signature and run.compute_s > 0][:_LATEST_RUNS]
+    alike = [run.compute_s for run in past if run.signature == signature][:_LATEST_RUNS]
     if alike:
         return median(alike)
     work = work_units(parameters)
     if not work:
         return None
-    rates = [run.compute_s / run.work for run in past if run.work and run.compute_s > 0][:_LATEST_RUNS]
+    rates = [run.compute_s / run.work for run in past if run.work][:_LATEST_RUNS]
     return median(rates) * work if rates else None

@@ -208,7 +208,9 @@ def known_folders() -> dict[str, list[str]]:
 
 def remember_budget(ledger: Path, notebook: str | None, budget_usd: Decimal | None) -> None:
     """Writes a budget to the list beside the ledger; None removes it."""
-    _add_note(ledger.with_name(_BUDGETS_NAME), money_text(budget_usd) or "", notebook or "")
+    _add_note(
+        ledger.with_name(_BUDGETS_NAME), "" if budget_usd is None else money_text(budget_usd), notebook or ""
+    )
 
 
 def _noted_budgets(ledger: Path) -> list[tuple[Any, ...]]:
@@ -265,7 +267,7 @@ def _row_from_record(
     """Returns the row of a finished run; raises LookupError or one of `DAMAGE` for any other record."""
     model, service, seed = record["model"], record["service"], record.get("seed")
     cell, price = record.get("cell") or {}, record.get("price") or {}
-    times = {name: read_time(text) for name, text in record["times"].items()}
+    times = {name: read_time(text) for name, text in record["times"].items() if text}
     started_at, finished_at = times.get("started"), times.get("finished")
     state = RunState(record["status"])
     if not state.is_final:

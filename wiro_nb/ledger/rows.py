@@ -25,32 +25,26 @@ _LOCAL_ONLY = frozenset({"task_token", "folder", "lease_owner", "lease_until", "
 # Values ----------------------------------------------------------------------------------------
 
 
-def time_text(moment: datetime | None) -> str | None:
+def time_text(moment: datetime) -> str:
     """Returns a UTC time as fixed-width text, so that texts sort chronologically."""
-    if moment is None:
-        return None
     if moment.tzinfo is None:
         raise ValueError("times in the ledger need a time zone")
     return moment.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
-def read_time(text: str | None) -> datetime | None:
+def read_time(text: str) -> datetime:
     """Reads what `time_text` wrote; a time without a time zone is UTC."""
-    if text is None:
-        return None
     moment = datetime.fromisoformat(text)
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
-def money_text(amount: Decimal | None) -> str | None:
+def money_text(amount: Decimal) -> str:
     """Returns an amount as plain decimal text, without an exponent."""
-    return None if amount is None else format(amount, "f")
+    return format(amount, "f")
 
 
-def json_text(value: Any) -> str | None:
-    """Returns a value as JSON, or None for None. Stray surrogates stay escaped: SQLite takes UTF-8 only."""
-    if value is None:
-        return None
+def json_text(value: Any) -> str:
+    """Returns a value as JSON. Stray surrogates stay escaped: SQLite takes UTF-8 only."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     try:
         text.encode()
@@ -64,8 +58,8 @@ def clean_text(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _read_object(text: str | None) -> dict[str, Any] | None:
-    value = None if text is None else json.loads(text)
+def _read_object(text: str) -> dict[str, Any] | None:
+    value = json.loads(text)
     if not isinstance(value, dict | None):
         raise TypeError(f"{type(value).__name__} in place of an object")
     return value
@@ -88,13 +82,11 @@ def _read_stage(text: str) -> Stage:
     return _STAGES.get(text, Stage.WAITING)  # "" before there is one; a later version may have others
 
 
-def _outputs_text(outputs: tuple[RunOutput, ...]) -> str | None:
+def _outputs_text(outputs: tuple[RunOutput, ...]) -> str:
     return json_text([asdict(output) for output in outputs])
 
 
-def _read_outputs(text: str | None) -> tuple[RunOutput, ...]:
-    if text is None or text == "[]":
-        return ()
+def _read_outputs(text: str) -> tuple[RunOutput, ...]:
     return tuple(map(read_output, json.loads(text) or ()))
 
 
@@ -103,27 +95,25 @@ def read_output(item: Mapping[str, Any]) -> RunOutput:
     return RunOutput(**{name: value for name, value in item.items() if name in _OUTPUT_FIELDS})
 
 
-def _read_token(text: str | None) -> str | None:
-    return None if text is None else SecretText(text)
-
-
 # Rows ------------------------------------------------------------------------------------------
 
-_Convert = Callable[[Any], Any]
-_BY_TYPE: dict[str, tuple[_Convert, _Convert]] = {
+_BY_TYPE: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "datetime": (time_text, read_time),
-    "datetime | None": (time_text, read_time),
-    "Decimal | None": (money_text, as_decimal),
-    "dict[str, Any]": (json_text, _read_request),
-    "dict[str, Any] | None": (json_text, _read_object),
+    "Decimal": (money_text, as_decimal),
+    "dict[str, Any]": (json_text, _read_object),
     "tuple[RunOutput, ...]": (_outputs_text, _read_outputs),
     "RunState": (str, RunState),
     "Stage": (str, _read_stage),
     "bool": (int, bool),
 }
-"""How fields of a type are written and read; all other types are SQLite's own."""
-_CONVERSIONS = {item.name: _BY_TYPE[str(item.type)] for item in fields(LedgerRow) if item.type in _BY_TYPE}
-_CONVERSIONS |= {"message": (clean_text, str), "task_token": (_read_token, _read_token)}
+"""How values of a type, other than None, are written and read; all other types are SQLite's own."""
+_TYPES = {item.name: str(item.type).removesuffix(" | None") for item in fields(LedgerRow)}
+_CONVERSIONS = {name: _BY_TYPE[kind] for name, kind in _TYPES.items() if kind in _BY_TYPE}
+_CONVERSIONS |= {
+    "message": (clean_text, str),
+    "task_token": (SecretText, SecretText),
+    "request": (json_text, _read_request),
+}
 _READERS = tuple((place, _CONVERSIONS[name][1]) for place, name in enumerate(ROW_FIELDS) if name in _CONVERSIONS)
 DAMAGE = (ValueError, TypeError, AttributeError, RecursionError)
 _IF_DAMAGED = {
@@ -136,7 +126,7 @@ _IF_DAMAGED = {
 
 def to_sql(name: str, value: Any) -> Any:
     """Returns one field of a row as SQLite stores it."""
-    return _CONVERSIONS[name][0](value) if name in _CONVERSIONS else value
+    return _CONVERSIONS[name][0](value) if name in _CONVERSIONS and value is not None else value
 
 
 def row_from_sql(stored: Iterable[Any]) -> LedgerRow:
@@ -157,7 +147,7 @@ def read_row(stored: Iterable[Any]) -> tuple[LedgerRow, list[str]]:
         damaged.append("text")
     for place, read in _READERS:
         try:
-            values[place] = read(values[place])
+            values[place] = None if values[place] is None else read(values[place])
         except DAMAGE:
             damaged.append(ROW_FIELDS[place])
             values[place] = _IF_DAMAGED.get(ROW_FIELDS[place])
@@ -227,5 +217,5 @@ def export_line(row: LedgerRow) -> str:
     return json.dumps(redact_value(values), sort_keys=True, ensure_ascii=False, default=_plain_text)
 
 
-def _plain_text(value: datetime | Decimal) -> str | None:
+def _plain_text(value: datetime | Decimal) -> str:
     return time_text(value) if isinstance(value, datetime) else money_text(value)

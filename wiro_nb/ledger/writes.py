@@ -37,7 +37,6 @@ _AMENDABLE = frozenset(
 )
 _TOLD = frozenset({"message", "error", "request"})
 """Texts of the service and the user, which are masked when a step writes them."""
-_OF_THE_END = ("error", "exit_code", "cost_usd", "finished_at", "compute_s", "record")
 
 
 # The steps of a run ----------------------------------------------------------------------------
@@ -211,15 +210,11 @@ def amend(connection: sqlite3.Connection, /, run_id: str, **changes: Any) -> Led
     return _change(connection, run_id, **changes)
 
 
-def repair(connection: sqlite3.Connection, run_id: str, state: RunState, reason: str) -> LedgerRow:
-    """Sets a state without checking the transition; the reason is kept in the message.
-
-    A run that is open again has no end: its error, cost and times of it are not those of the end to come.
-    """
-    before = get(connection, run_id).state
-    end = {} if state.is_final else {**dict.fromkeys(_OF_THE_END), "stage": Stage.QUEUED}
-    message = redact(f"Set from {before} by hand: {reason}")
-    return _change(connection, run_id, state=state, message=message, **end)
+def reopen(connection: sqlite3.Connection, run_id: str, reason: str) -> LedgerRow:
+    """Makes an ended run a submitted one again; error, cost and times of its end go, its message says why."""
+    message = redact(f"Set from {get(connection, run_id).state} by hand: {reason}")
+    end = dict.fromkeys(("error", "exit_code", "cost_usd", "finished_at", "compute_s", "record"))
+    return _change(connection, run_id, state=RunState.SUBMITTED, stage=Stage.QUEUED, message=message, **end)
 
 
 def _change(connection: sqlite3.Connection, run_id: str, **changes: Any) -> LedgerRow:
@@ -316,18 +311,12 @@ def is_dead(owner: str | None) -> bool:
     return False
 
 
-def heartbeat(connection: sqlite3.Connection, owner: str, now: datetime, ttl_s: float) -> frozenset[str]:
-    """Extends all leases of an owner; returns the ids of the runs it still holds."""
+def heartbeat(connection: sqlite3.Connection, owner: str, now: datetime, ttl_s: float) -> dict[str, bool]:
+    """Extends the leases of an owner; returns the runs it still holds, and whether their cancel was asked for."""
     until = time_text(now + timedelta(seconds=ttl_s))
     connection.execute("UPDATE runs SET lease_until = ? WHERE lease_owner = ?", (until, owner))
-    held = connection.execute("SELECT run_id FROM runs WHERE lease_owner = ?", (owner,))
-    return frozenset(row["run_id"] for row in held)
-
-
-def cancel_requests(connection: sqlite3.Connection, owner: str) -> frozenset[str]:
-    """Returns the ids of an owner's runs that were asked to be cancelled."""
-    found = connection.execute("SELECT run_id FROM runs WHERE lease_owner = ? AND cancel_at IS NOT NULL", (owner,))
-    return frozenset(row["run_id"] for row in found)
+    held = connection.execute("SELECT run_id, cancel_at IS NOT NULL FROM runs WHERE lease_owner = ?", (owner,))
+    return {run_id: bool(is_asked) for run_id, is_asked in held}
 
 
 def release(connection: sqlite3.Connection, owner: str, run_id: str | None = None) -> int:

@@ -191,7 +191,7 @@ def attach_task(ledger: Ledger, task: Task, choice: ServiceChoice, origin: Origi
         and (not task.is_terminal or task.is_success)
     ):
         # Given up here (the service did not know it for a while, or called it cancelled), and alive there.
-        row = ledger.repair(owner.run_id, RunState.SUBMITTED, "the service knows its task after all")
+        row = ledger.reopen(owner.run_id, "the service knows its task after all")
     else:
         row = ledger.insert_attached(_row_of_task(task, choice, origin, out_dir))
     if row.cancel_at is not None and not row.state.is_final:

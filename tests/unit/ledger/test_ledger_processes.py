@@ -131,15 +131,15 @@ def test_a_lease_is_taken_over_only_when_it_has_ended(ledger: Ledger) -> None:
     assert ledger.claim(run_id, "a", NOW, 30)
     assert ledger.claim(run_id, "a", NOW, 30)
     assert not ledger.claim(run_id, "b", NOW + timedelta(seconds=29), 30)
-    assert ledger.heartbeat("a", NOW + timedelta(seconds=20), 30) == {run_id}
+    assert ledger.heartbeat("a", NOW + timedelta(seconds=20), 30) == {run_id: False}
     assert not ledger.claim(run_id, "b", NOW + timedelta(seconds=40), 30)
     assert ledger.claim(run_id, "b", NOW + timedelta(seconds=50), 30)
-    assert ledger.heartbeat("a", NOW + timedelta(seconds=51), 30) == frozenset()
+    assert ledger.heartbeat("a", NOW + timedelta(seconds=51), 30) == {}
     assert ledger.release("a", run_id) == 0
     assert ledger.release("b") == 1
     assert ledger.claim(run_id, "c", NOW, 30)
     ledger.finish(run_id, RunState.CANCELLED)
-    assert ledger.heartbeat("c", NOW, 30) == frozenset()
+    assert ledger.heartbeat("c", NOW, 30) == {}
     assert not ledger.claim(run_id, "c", NOW, 30), "a run that has ended is nobody's"
     assert ledger.get(run_id).lease_owner is None
     assert not ledger.claim("01NOSUCHRUN", "c", NOW, 30)

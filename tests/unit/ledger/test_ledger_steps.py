@@ -24,7 +24,7 @@ from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.queries import expected_seconds
 from wiro_nb.ledger.reuse import Reuse
 from wiro_nb.ledger.rows import row_from_sql, row_to_sql
-from wiro_nb.ledger.state import ROW_FIELDS, RunOutput, RunState
+from wiro_nb.ledger.state import ROW_FIELDS, RunOutput, RunState, Stage
 
 
 @pytest.fixture
@@ -156,22 +156,21 @@ def test_the_query_of_a_presigned_address_is_kept_until_the_service_has_the_requ
 
 def test_what_was_cancelled_does_not_leave(ledger: Ledger) -> None:
     run_id = insert(ledger, plan(lease_owner="me", lease_until=NOW)).run_id
-    assert ledger.cancel_requests("me") == frozenset()
+    assert ledger.heartbeat("me", NOW, 30) == {run_id: False}
     assert ledger.request_cancel(run_id, NOW).cancel_at == NOW
     assert ledger.request_cancel(run_id, NOW + timedelta(hours=1)).cancel_at == NOW, "the first word counts"
-    assert ledger.cancel_requests("me") == {run_id}
+    assert ledger.heartbeat("me", NOW, 30) == {run_id: True}
     with pytest.raises(LedgerError) as caught:
         ledger.mark_submitting(run_id, NOW)
     assert caught.value.reason == "cancelled"
     assert ledger.finish(run_id, RunState.CANCELLED).state is RunState.CANCELLED
 
 
-def test_an_end_can_be_repaired_only_by_name(ledger: Ledger) -> None:
-    row = done(ledger)
-    ledger.repair(row.run_id, RunState.FAILED, "the clip was black")
-    kept = ledger.get(row.run_id)
-    assert kept.state is RunState.FAILED
-    assert "the clip was black" in kept.message
+def test_a_run_that_is_open_again_has_no_end(ledger: Ledger) -> None:
+    kept = ledger.reopen(done(ledger).run_id, "the service knows its task")
+    assert (kept.state, kept.stage) == (RunState.SUBMITTED, Stage.QUEUED)
+    assert (kept.exit_code, kept.cost_usd, kept.finished_at, kept.compute_s) == (None, None, None, None)
+    assert kept.message == "Set from succeeded by hand: the service knows its task"
 
 
 def test_an_uncertain_run_cannot_take_the_task_of_another(ledger: Ledger) -> None:

@@ -149,7 +149,8 @@ def test_two_processes_that_find_no_ledger_rebuild_it_once(made: Any) -> None:
     run, _ = made
     delete_ledger()
     code = (
-        "from wiro_nb.ledger.ledger import open_ledger; input(); ledger = open_ledger()\n"
+        "from wiro_nb.config import ledger_path\n"
+        "from wiro_nb.ledger.ledger import Ledger; input(); ledger = Ledger(ledger_path())\n"
         "print([row.run_id for row in ledger.list()], len(ledger.take_notices()))"
     )
     processes = [
@@ -201,7 +202,7 @@ def test_the_command_line_says_it_on_stderr(made: Any) -> None:
 
 def test_folders_are_noted_once_for_their_owner_alone(made: Any, own_folders: Path) -> None:
     noted = data_dir() / "folders.txt"
-    assert known_folders() == {str(own_folders / "wiro_outputs"): [str(own_folders / "clips.ipynb")]}
+    assert known_folders(ledger_path()) == {str(own_folders / "wiro_outputs"): [str(own_folders / "clips.ipynb")]}
     assert noted.stat().st_mode & 0o777 == 0o600
 
 

@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -23,7 +23,6 @@ from typing import Any, TypeVar
 from wiro_nb.errors import NOTHING_SENT, LedgerError
 from wiro_nb.ledger.recovery import is_lost, replace_damaged, wait_for_recovery
 from wiro_nb.ledger.sqlite_file import file_identity, is_corrupt, ledger_error, open_database
-from wiro_nb.ledger.state import LedgerRow
 
 T = TypeVar("T")
 
@@ -49,7 +48,6 @@ class Database:
 
     Args:
         path: The file; made (0600, as its -wal and -shm files) when missing.
-        rebuild: Gives the rows found in sidecars; called when the file is damaged or lost.
         busy_timeout_s: How long a write waits for another process.
         connect: Opens the file; tests put a full disk or a read-only file here.
 
@@ -64,12 +62,10 @@ class Database:
         self,
         path: Path,
         *,
-        rebuild: Callable[[], Iterable[LedgerRow]] | None = None,
         busy_timeout_s: float = 5.0,
         connect: Callable[[Path], sqlite3.Connection] | None = None,
     ) -> None:
         self.path = path
-        self._rebuild = rebuild
         self._busy_timeout_s = busy_timeout_s
         self._connect = connect
         self._notices: list[str] = []
@@ -293,5 +289,5 @@ class Database:
 
     def _replace_damaged(self) -> None:
         self._disconnect()
-        if notice := replace_damaged(self.path, self._open_file, self._rebuild):
+        if notice := replace_damaged(self.path, self._open_file):
             self._notices.append(notice)

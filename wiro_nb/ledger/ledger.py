@@ -8,14 +8,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from decimal import Decimal
-from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
-from wiro_nb.config import ledger_path
 from wiro_nb.errors import NOTHING_SENT, LedgerError
-from wiro_nb.files import OUTPUTS_FOLDER
 from wiro_nb.ledger import budget, queries, recovery, reuse, rows, writes
 from wiro_nb.ledger.database import Database
 
@@ -46,7 +42,10 @@ def _write(
 
 
 class Ledger(Database):
-    """All runs of this user on this machine; for many threads and several processes at once."""
+    """All runs of this user on this machine; for many threads and several processes at once.
+
+    A damaged or lost file is replaced, from itself and from the runs' folders that are noted beside it.
+    """
 
     get = _read(queries.get)
     lookup = _read(queries.lookup)
@@ -100,18 +99,3 @@ class Ledger(Database):
     def export_lines(self) -> Iterator[str]:
         """Yields every run as one line of JSON, without tokens and machine-specific fields."""
         yield from map(rows.export_line, self.list(limit=None))
-
-
-def open_ledger(out_dir: str = OUTPUTS_FOLDER) -> Ledger:
-    """Opens this user's ledger; a damaged or lost one is replaced, from itself and from the runs' folders.
-
-    Args:
-        out_dir: Name of the folder of runs, searched for in the present folder as well.
-
-    Raises:
-        LedgerError: As `Ledger`.
-    """
-    here: dict[str, list[str]] = {}
-    with suppress(OSError, RuntimeError):  # the present folder was deleted, or "~name" is of nobody
-        here[str(Path.cwd() / Path(out_dir).expanduser())] = []
-    return Ledger(ledger_path(), rebuild=lambda: recovery.rows_from_sidecars({**here, **recovery.known_folders()}))

@@ -16,7 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from wiro_nb.config import ANY_NOTEBOOK, data_dir
+from wiro_nb.config import ANY_NOTEBOOK, ledger_path
 from wiro_nb.errors import BadRecord
 from wiro_nb.files import hash_file, relative_path
 from wiro_nb.json_values import as_decimal
@@ -34,11 +34,7 @@ _FOLDERS_NAME, _BUDGETS_NAME = "folders.txt", "budgets.txt"
 # Replacing the file -------------------------------------------------------------------------
 
 
-def replace_damaged(
-    path: Path,
-    open_database: Callable[[Path], sqlite3.Connection],
-    rebuild: Callable[[], Iterable[LedgerRow]] | None,
-) -> str | None:
+def replace_damaged(path: Path, open_database: Callable[[Path], sqlite3.Connection]) -> str | None:
     """Replaces a damaged or lost file with a new one; one process at a time.
 
     The new file is complete before it replaces the old one, which is kept under another name, so a crash in
@@ -47,7 +43,6 @@ def replace_damaged(
     Args:
         path: The file.
         open_database: Opens the new file.
-        rebuild: Gives the rows found in sidecars.
 
     Returns:
         A sentence for the user; None when the file is sound (again).
@@ -65,7 +60,7 @@ def replace_damaged(
         with closing(open_database(new)) as connection:
             with connection:
                 connection.execute("BEGIN IMMEDIATE")
-                sentence = copy_rows(connection, path, rebuild)
+                sentence = copy_rows(connection, path)
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
         aside = path.with_name(f"{path.stem}.damaged-{stamp}{path.suffix}")
@@ -127,9 +122,7 @@ def _is_damaged(path: Path) -> bool:
 # Rows from the damaged file -----------------------------------------------------------------
 
 
-def copy_rows(
-    connection: sqlite3.Connection, damaged: Path, rebuild: Callable[[], Iterable[LedgerRow]] | None
-) -> str:
+def copy_rows(connection: sqlite3.Connection, damaged: Path) -> str:
     """Fills a new ledger from the readable rows of the old one, then from sidecars for runs that are missing.
 
     The damaged file comes first because only it knows the tasks in flight and their tokens.
@@ -142,7 +135,7 @@ def copy_rows(
         read = f"{_count_runs(_insert_each(connection, _readable_rows(damaged)))} read from it and "
         budgets = [*map(tuple, _scan(damaged, "SELECT notebook, budget_usd FROM budgets")), *budgets]
     connection.executemany("INSERT OR IGNORE INTO budgets VALUES (?, ?)", budgets)
-    from_sidecars = _insert_each(connection, rebuild()) if rebuild is not None else 0
+    from_sidecars = _insert_each(connection, rows_from_sidecars(known_folders(damaged)))
     return (
         f"The new one has {read}{_count_runs(from_sidecars)} from the run folders. "
         "Runs that were under way may be missing: %wiro attach TASK brings them back."
@@ -193,15 +186,15 @@ def remember_folder(folder: Path, scope: str) -> None:
 
     One that cannot be noted is only missed when the ledger is lost one day.
     """
-    path, note = data_dir() / _FOLDERS_NAME, (str(folder.absolute()), scope)
+    path, note = ledger_path().with_name(_FOLDERS_NAME), (str(folder.absolute()), scope)
     if note not in _read_notes(path):
         _add_note(path, *note)
 
 
-def known_folders() -> dict[str, list[str]]:
-    """Returns the folders noted so far, each with what its runs were made for."""
+def known_folders(ledger: Path) -> dict[str, list[str]]:
+    """Returns the folders noted beside the ledger so far, each with what its runs were made for."""
     folders: dict[str, list[str]] = {}
-    for folder, scope in _read_notes(data_dir() / _FOLDERS_NAME):
+    for folder, scope in _read_notes(ledger.with_name(_FOLDERS_NAME)):
         folders.setdefault(folder, []).extend([scope] if scope else [])
     return folders
 

@@ -130,9 +130,9 @@ def resume_runs(shell: Any) -> None:
 
 def _has_unfinished(notebook: str) -> bool:
     """True when a run of the notebook is not over, or lacks its cost or a file."""
-    from wiro_nb.ledger.ledger import open_ledger
+    from wiro_nb.ledger.ledger import Ledger
 
-    with closing(open_ledger()) as ledger:
+    with closing(Ledger(ledger_path())) as ledger:
         rows = (*ledger.unfinished(notebook), *ledger.incomplete())
         show_messages(ledger.take_notices())
         return any(row.notebook == notebook for row in rows)

@@ -16,7 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 
-from wiro_nb.config import cache_dir, data_dir
+from wiro_nb.config import cache_dir, data_dir, ledger_path
 from wiro_nb.errors import ConfigError, LedgerError, WiroError
 from wiro_nb.execution.driver import Worker
 from wiro_nb.execution.requests import Origin, notebook_dir_of_row, resolve_inputs, store_inputs
@@ -26,7 +26,7 @@ from wiro_nb.execution.state_writer import StateWriter, session_closed_error
 from wiro_nb.files import INPUTS_FOLDER, OUTPUTS_FOLDER
 from wiro_nb.io_thread import IoThread
 from wiro_nb.ledger.budget import BudgetState
-from wiro_nb.ledger.ledger import Ledger, open_ledger
+from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.state import LedgerRow, RunState
 from wiro_nb.schema import find_bundled, free_form_schema
 from wiro_nb.schema.types import ModelSchema
@@ -306,7 +306,7 @@ class Manager:
         """
         with self._lock:
             if self._ledger is None:
-                self._ledger = open_ledger(self.settings.out_dir)
+                self._ledger = Ledger(ledger_path())
             return self._ledger
 
     def take_notices(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,12 @@ import pytest
 
 from tests.unit.ledger.ledger_tools import TOKEN, done, insert, plan, submitted
 from wiro_nb.errors import InputError, LedgerError
+from wiro_nb.ids import new_run_id
 from wiro_nb.ledger import sqlite_file as ledger_file
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.rows import export_line
 from wiro_nb.ledger.state import LedgerRow, RunState
+from wiro_nb.provenance.record import build_record
 
 
 def opened_with(*pragmas: str, uri: str = "") -> Callable[[Path], sqlite3.Connection]:
@@ -125,6 +128,27 @@ def damage(path: Path, where: slice) -> None:
     path.write_bytes(data)
 
 
+def write_sidecar(data_folder: Path) -> str:
+    """Writes the record of a finished run into a folder that is noted in the data folder; returns the run's id."""
+    run_id, folder = new_run_id(), data_folder / "wiro_outputs"
+    record = build_record(
+        run_id=run_id,
+        status="succeeded",
+        model={"slug": "wiro/animate-diff", "run_path": "wiro/animate-diff", "schema_sha256": None},
+        service={"name": "sandbox", "base_url": "http://127.0.0.1:1/v1"},
+        parameters={"prompt": "a fox"},
+        files={},
+        outputs=[],
+        price={"estimated_usd": None, "cost_usd": None},
+        elapsed_s=1.0,
+        times=dict.fromkeys(("created", "submitted", "started", "finished"), datetime.now(UTC)),
+    )
+    (folder / "run").mkdir(parents=True)
+    (folder / "run" / "run.json").write_text(json.dumps({"wiro": record}))
+    (data_folder / "folders.txt").write_text(f"{folder}\tclips.ipynb\n")
+    return run_id
+
+
 def filled(path: Path, rows: int = 60) -> list[LedgerRow]:
     ledger = Ledger(path)
     ledger.set_budget("clips.ipynb", Decimal("7"))
@@ -137,9 +161,9 @@ def test_a_file_without_a_header_is_moved_aside_and_rebuilt_from_sidecars(tmp_pa
     path = tmp_path / "ledger.sqlite3"
     filled(path, rows=3)
     damage(path, slice(0, 4096))
-    sidecar = plan(state=RunState.SUCCEEDED)
-    ledger = Ledger(path, rebuild=lambda: [sidecar])
-    assert ledger.get(sidecar.run_id) == sidecar
+    run_id = write_sidecar(tmp_path)
+    ledger = Ledger(path)
+    assert ledger.get(run_id).state is RunState.SUCCEEDED
     (notice,) = ledger.take_notices()
     (aside,) = tmp_path.glob("ledger.damaged-*.sqlite3")
     assert aside.name in notice
@@ -156,7 +180,7 @@ def test_runs_in_flight_come_back_from_the_readable_part(tmp_path: Path) -> None
     rows = filled(path)
     middle = path.stat().st_size // 2
     damage(path, slice(middle, middle + 8192))
-    ledger = Ledger(path, rebuild=lambda: [])
+    ledger = Ledger(path)
     assert ledger.check_integrity() == "ok", "the check itself replaces it"
     assert ledger.take_notices()
     found = {row.run_id: row for row in ledger.list(limit=None)}
@@ -184,18 +208,16 @@ def test_two_that_meet_the_damage_make_one_new_file(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite3"
     filled(path, rows=3)
     damage(path, slice(0, 4096))
-    sidecar = plan(state=RunState.FAILED)
+    run_id = write_sidecar(tmp_path)
     opened: list[Ledger] = []
-    threads = [
-        threading.Thread(target=lambda: opened.append(Ledger(path, rebuild=lambda: [sidecar]))) for _ in range(4)
-    ]
+    threads = [threading.Thread(target=lambda: opened.append(Ledger(path))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(timeout=60)
     assert len(opened) == 4
     row = insert(opened[0], plan())
-    assert {kept.run_id for ledger in opened for kept in ledger.list()} == {row.run_id, sidecar.run_id}
+    assert {kept.run_id for ledger in opened for kept in ledger.list()} == {row.run_id, run_id}
     assert len(list(tmp_path.glob("ledger.damaged-*.sqlite3"))) == 1
     assert sum(len(ledger.take_notices()) for ledger in opened) == 1
     for ledger in opened:
@@ -207,13 +229,11 @@ def test_a_rebuild_that_fails_leaves_the_damaged_file_in_place(tmp_path: Path) -
     filled(path, rows=1)
     damage(path, slice(0, 4096))
     before = path.read_bytes()
-
-    def rebuild() -> list[LedgerRow]:
-        raise OSError(5, "Input/output error")
-
+    (tmp_path / "ledger.sqlite3.new").mkdir()
     with pytest.raises(LedgerError):
-        Ledger(path, rebuild=rebuild)
+        Ledger(path)
     assert path.read_bytes() == before
+    (tmp_path / "ledger.sqlite3.new").rmdir()
     Ledger(path).close()
 
 

@@ -57,7 +57,7 @@ def test_a_damaged_ledger_of_any_past_version_gives_its_rows(tmp_path: Path, sam
     with closing(sqlite3.connect(damaged)) as connection:
         connection.executescript(sample.read_text())
     ledger = Ledger(tmp_path / "ledger.sqlite3")
-    told = ledger.write(lambda connection: copy_rows(connection, damaged, None))
+    told = ledger.write(lambda connection: copy_rows(connection, damaged))
     assert "has 2 runs read from it" in told
     assert [row.task_token for row in ledger.list()] == ["sample-token-1", "sample-token-0"]
     ledger.close()

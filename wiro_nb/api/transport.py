@@ -14,7 +14,7 @@ import re
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -128,14 +128,15 @@ class HttpTransport:
         self.clock_lead: timedelta | None = None
         self._httpx = httpx2
         self._slots = asyncio.Semaphore(max_in_flight)
-        source = nonces(time.time)
+        source, is_https = nonces(time.time), service.base_url.startswith("https:")
 
         def authorise(request: httpx2.Request) -> httpx2.Request:
             request.headers.update(auth_headers(service.credentials, next(source)))
             return request
 
         common: dict[str, Any] = {
-            "verify": _make_ssl_context(service),
+            # One context for both pools: loading the certificates is slow. Plain http needs none.
+            "verify": httpx2.create_ssl_context() if is_https else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
             "timeout": httpx2.Timeout(timeout_s, connect=min(timeout_s, _CONNECT_TIMEOUT_S), pool=None),
             # A proxy from the environment must not intercept requests to a service on this machine.
             "trust_env": not service.is_local,
@@ -307,32 +308,15 @@ class HttpTransport:
         kinds, host = self._httpx, self.service.host
         if isinstance(error, kinds.InvalidURL):
             return ConfigError("The address of the request is not valid.", hint="%wiro models")
-        unsent = (
-            kinds.ConnectError,
-            kinds.ConnectTimeout,
-            kinds.PoolTimeout,
-            kinds.ProxyError,
-            kinds.UnsupportedProtocol,
-        )
-        if isinstance(error, unsent):
+        if isinstance(error, (kinds.ConnectError, kinds.ConnectTimeout, kinds.ProxyError)):
             hint = None if self.service.is_local else "check the network, then %wiro; or %wiro use sandbox (free)"
-            return ConnectFailed(
-                f"{host} could not be reached: {_reason(error)}.", hint=hint, host=host, ambiguous=False
-            )
+            reason = str(error) or "no connection in time"
+            return ConnectFailed(f"{host} could not be reached: {reason}", hint=hint, host=host, ambiguous=False)
         if isinstance(error, (TimeoutError, kinds.TimeoutException)):
             return TimedOut(f"{host} did not answer in time.", host=host, timeout_s=self.timeout_s, ambiguous=True)
         return StreamLost(
             f"The connection to {host} broke before the answer was complete.", host=host, ambiguous=True
         )
-
-
-def _make_ssl_context(service: Service) -> ssl.SSLContext:
-    """Returns one context for both pools; loading the certificates is the slow part of creating a client."""
-    import httpx2
-
-    if service.base_url.startswith("https:"):
-        return httpx2.create_ssl_context()
-    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts no certificate; plain http needs none
 
 
 def _failed(url: str, reason: str, problem: str, status: int | None = None) -> DownloadFailed:
@@ -343,29 +327,13 @@ def _failed(url: str, reason: str, problem: str, status: int | None = None) -> D
 
 
 def _next_piece(pieces: Iterator[bytes]) -> bytes | None:
-    try:
+    with suppress(OSError):  # the caller notices the missing rest by its length
         return next(pieces, None)
-    except OSError:  # the caller notices the missing rest by its length
-        return None
+    return None
 
 
 def _write_json(body: Mapping[str, Any]) -> bytes:
     # In ASCII: a lone surrogate of a damaged emoji then travels as an escape instead of raising.
-    try:
+    with suppress(TypeError, ValueError):
         return json_module.dumps(body, allow_nan=False).encode()
-    except (TypeError, ValueError):
-        pass
     raise InputError("A value of the request cannot be written as JSON (NaN, infinity, or not plain data).")
-
-
-def _reason(error: Exception) -> str:
-    text = str(error).lower()
-    if "certificate" in text or "ssl" in text:
-        return "its certificate was not accepted"
-    if any(words in text for words in ("name or service", "getaddrinfo", "nodename", "name resolution")):
-        return "its name could not be resolved"
-    if "timeout" in type(error).__name__.lower():
-        return "no connection in time"
-    if "proxy" in type(error).__name__.lower():
-        return "the proxy refused"
-    return "no connection was accepted"

@@ -85,9 +85,7 @@ def detail(client: WiroClient) -> Awaitable[Any]:
     [
         (httpx2.ConnectError("refused"), ConnectFailed, False),
         (httpx2.ConnectTimeout("late"), ConnectFailed, False),
-        (httpx2.PoolTimeout("full"), ConnectFailed, False),
         (httpx2.ProxyError("407"), ConnectFailed, False),
-        (httpx2.UnsupportedProtocol("gopher"), ConnectFailed, False),
         (httpx2.ReadTimeout("late"), TimedOut, True),
         (httpx2.WriteTimeout("late"), TimedOut, True),
         (httpx2.ReadError("reset"), StreamLost, True),

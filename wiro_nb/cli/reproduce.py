@@ -140,10 +140,10 @@ def _write_crate(manager: Manager, found: Sequence[Source], arguments: argparse.
     for item in found:
         side = find_side(manager, item.name if item.path is not None else item.run_id)
         runs.append(CrateRun(item.record, side.files))
-    finders = [find_input(manager, Path.cwd(), item) for item in found]
 
     def find(sha256: str) -> Path | None:
-        return next((path for finder in finders if (path := finder(sha256)) is not None), None)
+        places = (find_input(manager, Path.cwd(), item, sha256) for item in found)
+        return next(filter(None, places), None)
 
     notebooks = {item.path if item.kind == "notebook" else None for item in found}
     notebook = notebooks.pop() if len(notebooks) == 1 else None

@@ -73,10 +73,7 @@ class Film:
         confirm(manager, plan, limits)
         film = cls(manager, plan)
         with _submitting:
-            former = _films.get(film.id)
             _films[film.id] = film
-        if former is not None:
-            former.stop()
         for run in film.runs:
             manager.follow(run)
         for shot in plan.shots:
@@ -172,6 +169,10 @@ class Film:
         """Stops sending shots; runs already sent continue."""
         self._stopped.set()
 
+    def _is_stopped(self) -> bool:
+        """True after a call of `stop`, and once another handle of the same film has taken its place."""
+        return self._stopped.is_set() or _films.get(self.id) is not self
+
     def cancel(self) -> Film:
         """Stops sending shots and requests cancellation of unfinished runs; returns at once."""
         self.stop()
@@ -225,7 +226,7 @@ class Film:
         """Sends each shot once its source is finished, notifies of changes, and joins the clips."""
         shown: tuple[Any, ...] = ()
         try:
-            while not self._stopped.is_set():
+            while not self._is_stopped():
                 have_ended = [self._advance(shot) for shot in self.shots]
                 now = [run.snapshot for run in self.runs], len(self._problems)
                 if now != shown:
@@ -234,7 +235,7 @@ class Film:
                 if all(have_ended):
                     break
                 self._stopped.wait(_TICK_S)
-            if not self._stopped.is_set() and len(self.runs) == len(self.shots) and self._failure() is None:
+            if not self._is_stopped() and len(self.runs) == len(self.shots) and self._failure() is None:
                 self._join()
         except Exception as error:
             _log.exception("the film %s stopped", self.plan.title)
@@ -268,7 +269,7 @@ class Film:
         request = prepare_shot(self._manager, shot, source, plan.origin)
         parent = {"run_id": source.id, "output": 0, "frame": shot.frame} if source is not None else None
         with _submitting:
-            if self._stopped.is_set() or _films.get(self.id) is not self:
+            if self._is_stopped():
                 return
             used = frozenset(run.id for run in self.runs)
             batch = Batch([request], plan.origin, [parent], fresh=plan.fresh, exclude=used)

@@ -76,7 +76,15 @@ def read_shots(
     for number, item in enumerate(given, start=1):
         if not isinstance(item, Mapping):
             raise _refused(f"shot {number} is no mapping of inputs by name", '{"prompt": ..., "from": "previous"}')
-        shots.append(_read_shot(number, item, shots, model, shared or {}))
+        name, chosen = str(item.get("name") or f"shot-{number}"), str(item.get("model") or model or "")
+        if "/" not in chosen:
+            raise _refused(f"shot {name} has no model", "name one for all shots: %%wiro_film MODEL")
+        inside = item.get("inputs") or {}
+        if not isinstance(inside, Mapping):
+            raise _refused(f"shot {name}: inputs are a mapping by name", '"inputs": {"model": "..."}')
+        common = shared or {} if model in (None, "", chosen) else {}  # settings of another model
+        values = {**common, **{key: value for key, value in item.items() if key not in _RESERVED}, **inside}
+        shots.append(Shot(name, chosen, values, *_read_source(name, item.get("from"), shots)))
     names = [shot.name for shot in shots]
     for shot in shots:
         if SHOT_NAME.match(shot.name) is None or shot.name == PREVIOUS:
@@ -102,26 +110,6 @@ def ordered(shots: Sequence[Shot]) -> list[Shot]:
     except CycleError as error:
         names = " > ".join(error.args[1])
         raise _refused(f"these shots continue from one another in a circle: {names}", "from=previous") from None
-
-
-def _read_shot(
-    number: int,
-    item: Mapping[str, object],
-    before: Sequence[Shot],
-    model: str | None,
-    shared: Mapping[str, object],
-) -> Shot:
-    name = str(item.get("name") or f"shot-{number}")
-    chosen = str(item.get("model") or model or "")
-    if "/" not in chosen:
-        raise _refused(f"shot {name} has no model", "name one for all shots: %%wiro_film MODEL")
-    inside = item.get("inputs") or {}
-    if not isinstance(inside, Mapping):
-        raise _refused(f"shot {name}: inputs are a mapping by name", '"inputs": {"model": "..."}')
-    common = shared if model in (None, "", chosen) else {}  # settings of another model
-    values = {**common, **{key: value for key, value in item.items() if key not in _RESERVED}, **inside}
-    source, frame = _read_source(name, item.get("from"), before)
-    return Shot(name, chosen, values, source, frame)
 
 
 def _read_source(name: str, given: object, before: Sequence[Shot]) -> tuple[str, int]:

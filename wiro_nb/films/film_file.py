@@ -174,11 +174,11 @@ def join_parts(
     clips = [read_clip(part.path) for part in parts]
     continues = [False, *(_continues(*pair) for pair in pairwise(zip(parts, clips, strict=True)))]
     plan = plan_join(clips, continues, crossfade_s=target.crossfade_s, has_audio=target.audio is not None)
-    path, sound, files = target.path, None, {"parts": [_describe_file(part.path) for part in parts]}
+    path = target.path
     try:
-        if target.audio is not None:
-            sound = keep_input(target.audio, target.base)  # where a film that is made again finds it
-            files["audio"] = [{**_describe_file(sound), "name": target.audio.name}]
+        files = _describe_inputs(parts, target)
+        # Where a film that is made again finds it.
+        sound = None if target.audio is None else keep_input(target.audio, target.base)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_join(plan, path, audio=sound, on_progress=on_progress)
         output = RunOutput(path.name, "video/mp4", path.stat().st_size, hash_file(path))
@@ -194,20 +194,14 @@ def join_parts(
 
 def find_film(parts: Sequence[Part], target: FilmTarget) -> JoinedFilm | None:
     """Returns the film of exactly these parts, joined this way, where it is there already; else None."""
-    path, audio = target.path, target.audio
+    path = target.path
     try:
-        record = read_embedded(path)
-        film, sounds = record.get("film"), record["files"].get("audio") or []
-        sound = [hash_file(audio)] if audio is not None else []
+        record, files = read_embedded(path), _describe_inputs(parts, target)
     except (BadRecord, OSError):
         return None
-    wanted = [(part.label, (part.record or {}).get("run_id")) for part in parts]
-    if (
-        film is None
-        or [(part["name"], part["run_id"]) for part in film["parts"]] != wanted
-        or film["crossfade_s"] != target.crossfade_s
-        or [item["sha256"] for item in sounds] != sound
-    ):
+    film = record.get("film", {})
+    joined = ([part["name"] for part in film.get("parts", ())], film.get("crossfade_s"), record["files"])
+    if joined != ([part.label for part in parts], target.crossfade_s, files):
         return None
     facts = {name: record["outputs"][0].get(name) for name in ("sha256", "url")}
     output = RunOutput(path.name, "video/mp4", path.stat().st_size, **facts, stored_sha256=hash_file(path))
@@ -262,8 +256,14 @@ def _continues(before: tuple[Part, Clip], after: tuple[Part, Clip]) -> bool:
     return may_go_on and repeats(old_clip, new_clip)
 
 
-def _describe_file(path: Path) -> dict[str, Any]:
-    return {"name": path.name, "sha256": hash_file(path), "size_bytes": path.stat().st_size, "url": None}
+def _describe_inputs(parts: Sequence[Part], target: FilmTarget) -> dict[str, list[dict[str, Any]]]:
+    """Returns the field `files` of a film's record. Raises OSError where one cannot be read."""
+
+    def describe(path: Path) -> dict[str, Any]:
+        return {"name": path.name, "sha256": hash_file(path), "size_bytes": path.stat().st_size, "url": None}
+
+    audio = {} if target.audio is None else {"audio": [describe(target.audio)]}
+    return {"parts": [describe(part.path) for part in parts], **audio}
 
 
 def _build_record(

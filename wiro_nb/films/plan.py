@@ -213,7 +213,7 @@ def plan_rebuild(
     film, folder = source.record["film"], origin.folder
     shots, sound = _read_shots(manager, source, folder), None
     if sounds := source.record["files"].get("audio"):
-        sound = find_input(manager, folder, source)(str(sounds[0].get("sha256")))
+        sound = find_input(manager, folder, source, str(sounds[0].get("sha256")))
         if sound is None:
             raise _refused(f"no copy of the sound file {sounds[0].get('name')} of {source.name} is here")
     stem = Path(safe_name(str(source.record["outputs"][0]["name"]), "film")).stem

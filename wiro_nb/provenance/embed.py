@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from wiro_nb.errors import BadRecord
-from wiro_nb.files import hash_file, replace_file
+from wiro_nb.files import hash_file, reason_of, replace_file
 from wiro_nb.json_values import dump_json
 from wiro_nb.media import KEYWORD, MediaError, is_own, is_record, mp4, png, sniffing
 from wiro_nb.media.decode import sniff_file
@@ -60,10 +60,8 @@ def embed_record(path: Path, record: Mapping[str, Any]) -> Embedded:
             parameters = "" if others else parameters_text(record)
             write_texts(path, kind, text, xmp_packet(record), parameters)
             return Embedded("", hash_file(path))
-    except MediaError as error:
-        return Embedded(f"the file was left as it came: {error}", None)
-    except OSError as error:
-        return Embedded(f"the file was left as it came: {error.strerror or 'it cannot be written'}", None)
+    except (MediaError, OSError) as error:
+        return Embedded(f"the file was left as it came: {reason_of(error)}", None)
     return Embedded("files of this type carry no record", None)
 
 
@@ -94,10 +92,8 @@ def read_embedded(path: Path, *, ignore_hash: bool = False) -> dict[str, Any]:
         text = next((text for _, text in _read_tags(path) if is_record(text)), None)
         if text is None and kind is not None:
             _hash_media(path, kind)  # raises where the file is cut, perhaps before its record
-    except MediaError as error:
-        raise BadRecord(f"{path.name} cannot be read: {error}", reason="cut") from None
-    except OSError as error:
-        raise BadRecord(f"{path.name} cannot be read: {error.strerror}") from None
+    except (MediaError, OSError) as error:
+        raise BadRecord(f"{path.name} cannot be read: {reason_of(error)}", reason="cut") from None
     content = parse_object(text).get(KEYWORD)
     if content is None:
         raise BadRecord(
@@ -149,8 +145,7 @@ def content_hashes(path: Path) -> frozenset[str]:
     Raises:
         OSError: The file cannot be read.
     """
-    media = hash_media(path)
-    return frozenset({hash_file(path)} | ({media} if media else set()))
+    return frozenset(filter(None, (hash_file(path), hash_media(path))))
 
 
 def recorded_hashes(output: Mapping[str, Any]) -> frozenset[str]:

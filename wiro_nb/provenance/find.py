@@ -159,8 +159,7 @@ def _in_folder(folder: Path, ignore_hash: bool) -> list[Source]:
 
 
 def _in_notebook(path: Path, wanted: str, ignore_hash: bool, refused: list[BadRecord] | None) -> list[Source]:
-    notebook = read_json(path, what="a notebook")
-    records = records_in_notebook(notebook) if isinstance(notebook, dict) else {}
+    records = records_in_notebook(read_json(path))
     if not records:
         raise BadRecord(
             f"{path.name} holds no run record",
@@ -208,10 +207,10 @@ def records_in_outputs(notebook: Any) -> Iterator[dict[str, Any]]:
         yield from filter(_looks_like_record, [mark, *parts, *as_mapping(mark.get("runs")).values()])
 
 
-def records_in_notebook(notebook: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def records_in_notebook(notebook: Any) -> dict[str, dict[str, Any]]:
     """Returns every record of a parsed nbformat 4 notebook by run id, unchecked; the finished one of two wins."""
     found: dict[str, dict[str, Any]] = {}
-    gathered = as_mapping(as_mapping(notebook.get("metadata")).get(KEY))
+    gathered = as_mapping(as_mapping(as_mapping(notebook).get("metadata")).get(KEY))
     for record in [*as_mapping(gathered.get("runs")).values(), *records_in_outputs(notebook)]:
         if _looks_like_record(record):
             found[record["run_id"]] = pick_newer(found.get(record["run_id"]), record)

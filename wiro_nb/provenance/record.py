@@ -47,7 +47,6 @@ SIDECAR_NAME = "run.json"
 MAX_DEPTH = 200
 """Maximum nesting of lists and objects. Deeper JSON would exhaust the interpreter's stack."""
 _LARGEST_EXACT = 2**53
-_line = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
 
 
 @cache
@@ -162,7 +161,7 @@ def build_record(*, run_id: str, **fields: Any) -> dict[str, Any]:
             parent: `run_id`, `output` of the run this one was made from.
             cell: `id`, `source_sha256` of the notebook cell; `parameters` that papermill put into the notebook.
             made_by: How the outputs were made, where a service on this machine says so; else left out.
-            environment: Versions; those of this process when None.
+            environment: Versions, without a name of host or user; those of this process when None.
 
     Returns:
         The record with `record_sha256`; secrets the process knows are masked in every text.
@@ -171,20 +170,15 @@ def build_record(*, run_id: str, **fields: Any) -> dict[str, Any]:
         BadRecord: A field does not fit the format (a defect of the caller).
     """
     content = {"format": FORMAT, "run_id": run_id, **dict.fromkeys(_OPTIONAL), **fields}
-    content["environment"] = fields.get("environment") or _environment()
-    record = add_hash(redact_value(normalise(content)))
-    if problems := validate_record(record):
-        raise BadRecord(f"the record of run {run_id} does not fit its format", details=problems[:5])
-    return record
-
-
-def _environment() -> dict[str, str]:
-    """Returns the versions a record names (no host or user name)."""
-    return {
+    content["environment"] = fields.get("environment") or {
         "wiro_nb": own_version(),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}".strip(),
     }
+    record = add_hash(redact_value(normalise(content)))
+    if problems := validate_record(record):
+        raise BadRecord(f"the record of run {run_id} does not fit its format", details=problems[:5])
+    return record
 
 
 @cache
@@ -257,20 +251,15 @@ def read_bytes(path: Path) -> bytes:
     require_file(path)
     limit_mb = 1000 if path.suffix.lower() == ".ipynb" else 100
     try:
-        with path.open("rb") as file:
-            if path.stat().st_size <= limit_mb * 1_000_000:
-                return file.read(limit_mb * 1_000_000)
+        if path.stat().st_size > limit_mb * 1_000_000:
+            raise BadRecord(f"{path.name} is larger than {limit_mb} MB")
+        return path.read_bytes()
     except OSError as error:
         raise BadRecord(f"{path.name} cannot be read: {error.strerror}") from None
-    raise BadRecord(f"{path.name} is larger than {limit_mb} MB")
 
 
-def read_json(path: Path, *, what: str = "") -> Any:
+def read_json(path: Path) -> Any:
     """Returns the content of a JSON file; a byte order mark before it is skipped.
-
-    Args:
-        path: The file.
-        what: What it should be, for the error; left out, the error says that it cannot be read.
 
     Raises:
         BadRecord: As `read_bytes`, or it is no UTF-8, no JSON, or nested too deeply.
@@ -278,8 +267,7 @@ def read_json(path: Path, *, what: str = "") -> Any:
     try:
         return parse_json(read_bytes(path))
     except ValueError as error:
-        problem = f"is not {what}" if what else "cannot be read"
-        raise BadRecord(f"{path.name} {problem}: {error}") from None
+        raise BadRecord(f"{path.name} cannot be read: {error}") from None
 
 
 def parse_json(raw: bytes | str) -> Any:
@@ -324,13 +312,9 @@ def write_sidecar(
     Raises:
         OSError: The folder cannot be written.
     """
-    parts = []
-    # A line for each field: its inner values are short, and `indent` is slow.
-    for title, value in (("notes", notes), ("wiro", record)):
-        if value:
-            fields = ",\n".join(f"    {_line(key)}: {_line(item)}" for key, item in sorted(value.items()))
-            parts.append(f'  "{title}": {{\n{fields}\n  }}')
-    write_atomically(folder / name, ("{\n" + ",\n".join(parts) + "\n}\n").encode())
+    content = {**({"notes": notes} if notes else {}), "wiro": record}
+    text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False)
+    write_atomically(folder / name, f"{text}\n".encode())
 
 
 def read_sidecar(path: Path, *, ignore_hash: bool = False) -> dict[str, Any]:

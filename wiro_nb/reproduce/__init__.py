@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -149,8 +149,8 @@ def record_of(row: LedgerRow) -> dict[str, Any]:
 # Input files ---------------------------------------------------------------------------------
 
 
-def find_input(manager: Manager, home: Path, source: Source) -> Callable[[str], Path | None]:
-    """Returns a function that finds an input file by its SHA-256 in the stores of inputs.
+def find_input(manager: Manager, home: Path, source: Source, sha256: str) -> Path | None:
+    """Finds an input file by its SHA-256 (hex) in the stores of inputs; None where there is none.
 
     Looked through in this order: the notebook's own store, what lies beside the source the user named, files
     kept in the cache, stores of other notebooks of the ledger, and what runs have made.
@@ -159,18 +159,19 @@ def find_input(manager: Manager, home: Path, source: Source) -> Callable[[str], 
         manager: Its ledger names further stores.
         home: The notebook's folder.
         source: Where the record was found.
+        sha256: What a record says; anything that is no hash is not looked for.
     """
-
-    def find(sha256: str) -> Path | None:
-        if _SHA256.fullmatch(sha256) is None:
-            return None
-        for folder in dict.fromkeys(_stores(manager, home, source.path)):
-            for path in sorted(folder.glob(f"{sha256}*")):
-                if path.is_file() and not path.is_symlink():
-                    return path
-        return _made_by_a_run(manager, sha256)
-
-    return find
+    if _SHA256.fullmatch(sha256) is None:
+        return None
+    for folder in dict.fromkeys(_stores(manager, home, source.path)):
+        for path in sorted(folder.glob(f"{sha256}*")):
+            if path.is_file() and not path.is_symlink():
+                return path
+    made = manager.ledger.find_maker(sha256)
+    row = manager.ledger.lookup(made.run_id) if made is not None and made.frame is None else None
+    if row is None:
+        return None
+    return next((row.find_file(item) for item in row.outputs if sha256 in (item.sha256, item.stored_sha256)), None)
 
 
 def _stores(manager: Manager, home: Path, path: Path | None) -> Iterator[Path]:
@@ -184,14 +185,6 @@ def _stores(manager: Manager, home: Path, path: Path | None) -> Iterator[Path]:
     for row in manager.ledger.list(limit=_LATEST):
         if row.request.get("files"):
             yield notebook_dir_of_row(row) / OUTPUTS_FOLDER / INPUTS_FOLDER
-
-
-def _made_by_a_run(manager: Manager, sha256: str) -> Path | None:
-    made = manager.ledger.find_maker(sha256)
-    row = manager.ledger.lookup(made.run_id) if made is not None and made.frame is None else None
-    if made is None or row is None or made.output >= len(row.outputs):
-        return None
-    return row.find_file(row.outputs[made.output])
 
 
 # Weights -------------------------------------------------------------------------------------

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 IDENTICAL_DB = 99.0
 """PSNR given to a pair of equal frames, for which the formula has no finite value."""
 _NO_CLIPS = (".ipynb", ".json")
-_ONLY_THE_RECORD = "the files differ only in the record they carry"
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,18 +196,15 @@ def compare_sides(left: Side, right: Side) -> Comparison:
 
 
 def _compare_outputs(left: Side, right: Side, position: int) -> OutputComparison:
-    files = [side.files[position] if position < len(side.files) else None for side in (left, right)]
-    name = next((file.name for file in files if file is not None), f"output {position}")
-    if len(left.files) == len(right.files) == 1:
-        name = "output"
-    one, two = files
+    one, two = (side.files[position] if position < len(side.files) else None for side in (left, right))
+    is_only = len(left.files) == len(right.files) == 1
+    name = "output" if is_only else next((file.name for file in (one, two) if file), f"output {position}")
     if one is None or two is None:
         absent = left if one is None else right
         return OutputComparison(name, None, note=f"{absent.label} has no such file here")
     try:
-        if _arrived_identical(left, right, position, one, two):
-            note = "" if _hash_clip(one) == _hash_clip(two) else _ONLY_THE_RECORD
-            return OutputComparison(name, "same bytes", note=note)
+        if _arrived_identical(left, right, position, one, two) and hash_file(one) != hash_file(two):
+            return OutputComparison(name, "same bytes", note="the files differ only in the record they carry")
         return replace(compare_clips(one, two), name=name)
     except BadRecord as error:
         return OutputComparison(name, None, note=error.message)
@@ -292,13 +288,12 @@ def compare_clips(left: Path, right: Path) -> OutputComparison:
         BadRecord: A file is missing or is no clip.
         MissingExtra: The bytes differ and PyAV is not installed.
     """
-    if _hash_clip(left) == _hash_clip(right):
-        return OutputComparison(left.name, "same bytes")
+    try:
+        if hash_file(left) == hash_file(right):
+            return OutputComparison(left.name, "same bytes")
+    except OSError as error:
+        raise BadRecord(f"{Path(error.filename).name} cannot be read: {error.strerror}") from None
     decode.require_decoder()
-    return _compare_frames(left, right)
-
-
-def _compare_frames(left: Path, right: Path) -> OutputComparison:
     values: list[float] = []
     counts = [0, 0]
     for one, two in zip_longest(_frames(left), _frames(right)):
@@ -334,10 +329,3 @@ def _frames(path: Path) -> Iterator[np.ndarray[Any, Any]]:
         raise BadRecord(f"{path.name} cannot be decoded") from None
     if not is_clip:
         raise BadRecord(f"{path.name} has no pictures to compare")
-
-
-def _hash_clip(path: Path) -> str:
-    try:
-        return hash_file(path)
-    except OSError as error:
-        raise BadRecord(f"{path.name} cannot be read: {error.strerror}") from None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -213,11 +214,8 @@ def _reopen(
     """Returns an input file again: from the store by its hash, a web address, or one of the model's samples."""
     label, sha256, url = safe_name(str(item["name"]), "file"), item.get("sha256"), item.get("url")
     if sha256 and (place := find_file(sha256)) is not None:
-        try:
-            opened = open_file_input(name, place)
-        except InvalidFile:
-            opened = None
-        if opened is not None and opened.sha256 == sha256:
+        opened = open_file_input(name, place)
+        if opened.sha256 == sha256:
             return replace(opened, name=label)
     is_sample = parameter is not None and url in parameter.samples
     # Without its query, which no record holds, a presigned address opens nothing.
@@ -320,7 +318,7 @@ def plan_source(
         source,
         schema,
         overrides=overrides,
-        find_file=find_input(manager, folder, source),
+        find_file=partial(find_input, manager, folder, source),
         service=manager.service_name,
         old_schema=find_schema(source.record["model"].get("schema_sha256"), data_dir()),
     )

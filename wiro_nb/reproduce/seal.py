@@ -89,12 +89,11 @@ def _parse(path: Path, raw: bytes) -> dict[str, Any]:
     problem, hint = "", None
     try:
         notebook = parse_json(raw)
-        if isinstance(notebook, dict) and "worksheets" in notebook:
-            problem, hint = " of format 4 or later", "open it in Jupyter and save it, then seal it"
-        else:
-            with warnings.catch_warnings(action="ignore"):  # it repairs what it warns about
-                nbformat.validate(nbformat.reads(json.dumps(notebook), as_version=nbformat.NO_CONVERT))
+        with warnings.catch_warnings(action="ignore"):  # it repairs what it warns about
+            nbformat.validate(nbformat.reads(json.dumps(notebook), as_version=nbformat.NO_CONVERT))
+        if "worksheets" not in notebook:
             return dict(notebook)
+        problem, hint = " of format 4 or later", "open it in Jupyter and save it, then seal it"
     except (ValueError, nbformat.ValidationError) as error:
         problem = f": {str(error).splitlines()[0]}"
     except (TypeError, AttributeError, KeyError, AssertionError):  # of a layout that nbformat does not expect

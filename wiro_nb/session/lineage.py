@@ -9,24 +9,24 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from wiro_nb.errors import DownloadFailed, LedgerError
+from wiro_nb.errors import BadRecord, DownloadFailed, LedgerError
 from wiro_nb.execution.run import Run
 from wiro_nb.ids import short_id
+from wiro_nb.json_values import as_mapping
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.state import LedgerRow
 from wiro_nb.media import decode
 from wiro_nb.provenance.find import records_in_notebook
+from wiro_nb.provenance.record import read_json
 from wiro_nb.schema.values import Prepared
 
 MAX_ANCESTORS = 10
-_LARGEST_BYTES = 100_000_000
 MAX_NESTED = 50
 """Ancestors that a record names."""
 MAX_TREE = 200
@@ -198,8 +198,6 @@ def list_notebook_runs(notebook: str | None, model: str) -> tuple[str, ...]:
         facts = Path(notebook).stat()
     except (OSError, ValueError):
         return ()
-    if facts.st_size > _LARGEST_BYTES:
-        return ()
     named = _read(notebook, facts.st_mtime_ns, facts.st_size)
     return tuple(run_id for run_id, slug in named if slug == model.lower())
 
@@ -208,13 +206,8 @@ def list_notebook_runs(notebook: str | None, model: str) -> tuple[str, ...]:
 def _read(notebook: str, _mtime_ns: int, _size_bytes: int) -> tuple[tuple[str, str], ...]:
     """Returns run id and model of every record in a file."""
     try:
-        content = json.loads(Path(notebook).read_bytes())
-    except (OSError, ValueError, RecursionError):
+        records = records_in_notebook(read_json(Path(notebook)))
+    except BadRecord:
         return ()
-    records = records_in_notebook(content) if isinstance(content, dict) else {}
-    return tuple((run_id, _slug_of(record)) for run_id, record in records.items())
-
-
-def _slug_of(record: Mapping[str, Any]) -> str:
-    model = record.get("model")
-    return str(model.get("slug")).lower() if isinstance(model, Mapping) else ""
+    slugs = {run_id: str(as_mapping(record.get("model")).get("slug")) for run_id, record in records.items()}
+    return tuple((run_id, slug.lower()) for run_id, slug in slugs.items())

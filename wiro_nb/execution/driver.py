@@ -23,7 +23,6 @@ from wiro_nb.execution.run import Run
 from wiro_nb.execution.state_writer import (
     LeaseLost,
     StateWriter,
-    cancelled_before_sending,
     no_longer_followed,
     session_closed_error,
     utc_now,
@@ -176,7 +175,7 @@ class Worker:
                 active.cancel()
             if row.state is RunState.PLANNED and active.cancelled.done():
                 with contextlib.suppress(LeaseLost):
-                    await self.writer.end_without_task(run, RunState.CANCELLED, cancelled_before_sending(run))
+                    await self.writer.cancel_unsent(run)
                 return
             if row.state is RunState.PLANNED:  # its model or an input file may be gone: then this raises
                 schema = await asyncio.to_thread(self._schema_for, run.model)

@@ -21,7 +21,7 @@ from wiro_nb.execution.download import Downloader, measure_output, move_files, p
 from wiro_nb.execution.requests import notebook_dir_of_row
 from wiro_nb.execution.run import Run
 from wiro_nb.execution.run_record import describe_problem, end_changes, error_of, late_cost, save_record
-from wiro_nb.execution.state_writer import StateWriter, lose_lease_if_refused
+from wiro_nb.execution.state_writer import StateWriter
 from wiro_nb.execution.tracker import TaskEnd
 from wiro_nb.files import relative_path
 from wiro_nb.ledger.state import LedgerRow, RunOutput, RunState
@@ -119,8 +119,7 @@ class Finisher:
                 return row
             return ledger.amend(run.id, outputs=moved, message=describe_problem(moved))
 
-        with lose_lease_if_refused():
-            await self._writer.end(run, write, error)
+        await self._writer.end(run, write, error)
 
     # Late charges and files ------------------------------------------------------------------
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -30,17 +29,6 @@ def utc_now() -> datetime:
 
 class LeaseLost(Exception):
     """Another process has taken over the run; this one must not change its files or its row."""
-
-
-@contextmanager
-def lose_lease_if_refused() -> Iterator[None]:
-    """Raises LeaseLost where the ledger refuses a step, as another process or a person took one meanwhile."""
-    try:
-        yield
-    except LedgerError as error:
-        if getattr(error, "reason", "") == "transition":
-            raise LeaseLost from None
-        raise
 
 
 class StateWriter:
@@ -70,15 +58,17 @@ class StateWriter:
         """Publishes a newer snapshot; listeners get it at once, or after a short pause."""
         run._show(snapshot, 1.0 / self.settings.callbacks_per_s)
 
-    async def step(self, run: Run, call: Callable[[], LedgerRow], **live: Any) -> None:
+    async def step(self, run: Run, call: Callable[[], LedgerRow]) -> None:
         """Takes a step of the run in the ledger, durable when this returns; then shows the new row.
 
         Args:
             run: The run.
             call: Takes the step; returns the new row.
-            live: Fields of the snapshot that change with it.
+
+        Raises:
+            LeaseLost: The ledger refuses it, as another process or a person took a step meanwhile.
         """
-        self.show(run, run.snapshot.with_row(await self._write(run, call)).with_changes(live))
+        self.show(run, run.snapshot.with_row(await self._write(run, call)))
 
     async def end(self, run: Run, call: Callable[[], LedgerRow], error: WiroError | None) -> None:
         """Takes the last step of the run as `step` does, and marks it as done here."""
@@ -95,8 +85,17 @@ class StateWriter:
                 raise LeaseLost  # another process has sent it meanwhile; the message is rolled back
             return self.ledger.finish(run.id, state, finished_at=now, error=kept, message=message)
 
-        with lose_lease_if_refused():
-            await self.end(run, write, error)
+        await self.end(run, write, error)
+
+    async def cancel_unsent(self, run: Run) -> None:
+        """Ends a planned run that the user cancelled."""
+        error = RunCancelled(
+            f"run {run.short_id} was cancelled before it was sent",
+            billed=NOTHING_SENT,
+            run_id=run.id,
+            task_id=None,
+        )
+        await self.end_without_task(run, RunState.CANCELLED, error)
 
     async def _write(self, run: Run, call: Callable[[], LedgerRow]) -> LedgerRow:
         try:
@@ -104,6 +103,10 @@ class StateWriter:
         except UnknownRun:
             await self.reinsert(run)
             return await self.ledger_call(call)
+        except LedgerError as error:
+            if getattr(error, "reason", "") == "transition":
+                raise LeaseLost from None
+            raise
 
     async def reinsert(self, run: Run) -> None:
         """Inserts a run again after its ledger was deleted or moved away: it may have been paid."""
@@ -136,16 +139,6 @@ class StateWriter:
     async def ledger_call(self, call: Callable[[], _Result]) -> _Result:
         """Calls the ledger on its own thread; the call completes even when this task is cancelled."""
         return await asyncio.shield(asyncio.wrap_future(self.ledger.submit(call)))
-
-
-def cancelled_before_sending(run: Run) -> RunCancelled:
-    """Returns the error of a run that the user cancelled before it was sent."""
-    return RunCancelled(
-        f"run {run.short_id} was cancelled before it was sent",
-        billed=NOTHING_SENT,
-        run_id=run.id,
-        task_id=None,
-    )
 
 
 def session_closed_error(run: Run) -> WiroError:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from wiro_nb.api.answers import Task
 from wiro_nb.errors import SubmitUncertain, WiroError
 from wiro_nb.execution.run import Run
-from wiro_nb.execution.state_writer import StateWriter, lose_lease_if_refused, utc_now
+from wiro_nb.execution.state_writer import StateWriter, utc_now
 from wiro_nb.files import run_folder_name
 from wiro_nb.ids import new_run_id
 from wiro_nb.ledger.state import LedgerRow, RunState, Stage
@@ -88,75 +88,25 @@ class SubmissionRecovery:
             run: The run.
             cause: What came in place of an answer, when it came just now.
         """
-        with lose_lease_if_refused():
-            await self._writer.step(run, lambda: self._writer.ledger.mark_uncertain(run.id, _ASKING))
-        candidates: list[Task] | None = None
+        writer, short = self._writer, run.short_id
+        await writer.step(run, lambda: writer.ledger.mark_uncertain(run.id, _ASKING))
+        found: list[Task] | None = None
         mine: Task | None = None
-        for pause in self._writer.settings.uncertain_checks_s:
+        for pause in writer.settings.uncertain_checks_s:
             await asyncio.sleep(pause)
-            candidates, mine = await self._search(run) or (candidates, None)
+            try:
+                listed = await self._tasks_since(_sent(run.snapshot))
+            except WiroError as error:
+                mine = None
+                writer.change(run, lost_since=run.snapshot.lost_since or utc_now())
+                _log.info("run %s: the task list cannot be read yet: %s", short, error.message)
+                continue
+            found, mine = await writer.ledger_call(partial(self._match, run.snapshot, listed))
+            writer.change(run, lost_since=None)
             if mine is not None and marked_run(mine) == run.id:
                 break  # without a marker a competing run may show up until the last check
-        if mine is None:
-            await self._leave_uncertain(run, candidates, cause)
-        return mine
-
-    async def claim_doubles(self) -> None:
-        """Records duplicate or late tasks of a run's request as separate runs.
-
-        They are in the list that was read last, with the marker of a run that has another task, has ended without
-        one or was forgotten. A process that starts follows them.
-        """
-        marked = [(task, run_id) for task in self._listed.tasks if (run_id := marked_run(task)) is not None]
-        await self._writer.ledger_call(lambda: self._claim(marked))
-
-    def _claim(self, marked: Sequence[tuple[Task, str]]) -> None:
-        ledger, service = self._writer.ledger, self._connection.choice
-        for task, run_id in marked:
-            owner = ledger.find_task(service.name, service.recorded_url, task.id)
-            row = ledger.lookup(run_id) if owner is None else None
-            if row is None:
-                continue  # it has a run, or is of another machine
-            is_open = row.state in (RunState.PLANNED, *_UNANSWERED) and not row.deleted
-            if row.service == service.name and not is_open:
-                double = ledger.insert_attached(_double_of(row, task))
-                _log.warning("task %s of run %s's request is run %s now", task.id, row.short_id, double.short_id)
-
-    async def _search(self, run: Run) -> tuple[list[Task], Task | None] | None:
-        """Asks for tasks that may be this run's, and the one that certainly is; None while nobody answers."""
-        row = run.snapshot
-        try:
-            listed = await self._tasks_since(_sent(row))
-        except WiroError as error:
-            self._writer.change(run, lost_since=run.snapshot.lost_since or utc_now())
-            _log.info("run %s: the task list cannot be read yet: %s", run.short_id, error.message)
-            return None
-        possible = find_candidates(listed.tasks, row, listed.clock_lead)
-        # The other runs come first: one that gets its answer meanwhile then owns its task below.
-        has_competitor = await self._writer.ledger_call(lambda: self._has_competitor(row))
-        find_task = partial(self._writer.ledger.find_task, row.service, row.base_url)
-        free = await self._writer.ledger_call(lambda: [task for task in possible if find_task(task.id) is None])
-        self._writer.change(run, lost_since=None)
-        return free, choose_task(free, row, listed.clock_lead, has_competitor=has_competitor)
-
-    async def _tasks_since(self, sent: datetime) -> _Listed:
-        """Lists the service's tasks since a request; runs that ask at the same time share one list."""
-        asked = time.monotonic()
-        async with self._listing:
-            if self._listed.begun < asked or self._listed.sent > sent:
-                self._listed = await self._connection.call(partial(_list_tasks, sent))
-            return self._listed
-
-    def _has_competitor(self, row: LedgerRow) -> bool:
-        """True when the task of another run of the same request is not known either."""
-        return any(
-            other.run_id != row.run_id
-            and (other.base_url, other.run_path, other.parameters) == (row.base_url, row.run_path, row.parameters)
-            for other in self._writer.ledger.list(service=row.service, state=_UNANSWERED, limit=None)
-        )
-
-    async def _leave_uncertain(self, run: Run, found: Sequence[Task] | None, cause: WiroError | None) -> None:
-        short = run.short_id
+        if mine is not None:
+            return mine
         candidates = [task.id for task in found or ()]
         if found is None:
             known, hint = "it cannot be asked at the moment", f"%wiro wait {short}, once it can be reached"
@@ -167,13 +117,56 @@ class SubmissionRecovery:
             known = f"of those it lists {', '.join(candidates)} may be the run's"
             hint = f"%wiro attach {candidates[0]} if that is it, %wiro forget {short} if none is"
         reason = f"{cause.message.rstrip('.')}. Whether" if cause is not None else "whether"
-        error = SubmitUncertain(
-            f"{reason} the service has a task of run {short} is unknown; {known}",
-            hint=hint,
-            run_id=run.id,
-            candidates=candidates,
+        message = f"{reason} the service has a task of run {short} is unknown; {known}"
+        uncertain = SubmitUncertain(message, hint=hint, run_id=run.id, candidates=candidates)
+        await writer.end_without_task(run, RunState.UNCERTAIN, uncertain)
+        return None
+
+    async def _tasks_since(self, sent: datetime) -> _Listed:
+        """Lists the service's tasks since a request; runs that ask at the same time share one list."""
+        asked = time.monotonic()
+        async with self._listing:
+            if self._listed.begun < asked or self._listed.sent > sent:
+                self._listed = await self._connection.call(partial(_list_tasks, sent))
+            return self._listed
+
+    def _match(self, row: LedgerRow, listed: _Listed) -> tuple[list[Task], Task | None]:
+        ledger, request = self._writer.ledger, (row.base_url, row.run_path, row.parameters)
+        # The other runs come first: one that gets its answer meanwhile then owns its task below.
+        has_competitor = any(
+            other.run_id != row.run_id and (other.base_url, other.run_path, other.parameters) == request
+            for other in ledger.list(service=row.service, state=_UNANSWERED, limit=None)
         )
-        await self._writer.end_without_task(run, RunState.UNCERTAIN, error)
+        return match_tasks(
+            listed.tasks,
+            row,
+            listed.clock_lead,
+            is_free=lambda task: ledger.find_task(row.service, row.base_url, task.id) is None,
+            has_competitor=has_competitor,
+        )
+
+    async def claim_doubles(self) -> None:
+        """Records duplicate or late tasks of a run's request as separate runs.
+
+        They are in the list that was read last, with the marker of a run that has another task, has ended without
+        one or was forgotten. A process that starts follows them.
+        """
+        marked = [(task, run_id) for task in self._listed.tasks if (run_id := marked_run(task)) is not None]
+        ledger, service = self._writer.ledger, self._connection.choice
+
+        def claim() -> None:
+            for task, run_id in marked:
+                owner = ledger.find_task(service.name, service.recorded_url, task.id)
+                row = ledger.lookup(run_id) if owner is None else None
+                if row is None or row.service != service.name:
+                    continue  # it has a run, or is of another machine
+                if row.deleted or row.state not in (RunState.PLANNED, *_UNANSWERED):
+                    double = ledger.insert_attached(_double_of(row, task))
+                    _log.warning(
+                        "task %s of run %s's request is run %s now", task.id, row.short_id, double.short_id
+                    )
+
+        await self._writer.ledger_call(claim)
 
 
 async def _list_tasks(sent: datetime, client: WiroClient) -> _Listed:
@@ -205,44 +198,43 @@ def may_be_of(task: Task, row: LedgerRow, clock_lead: timedelta | None = None) -
     )
 
 
-def find_candidates(tasks: Sequence[Task], row: LedgerRow, clock_lead: timedelta | None) -> list[Task]:
-    """Returns the tasks that a run may have made: those with its marker, else those that `may_be_of` it.
-
-    A service that gives any marker back would give back this run's, unless the user gave a callback.
-    """
-    marked = [task for task in tasks if marked_run(task) == row.run_id]
-    if marked or ("callbackUrl" not in row.parameters and any(marked_run(task) for task in tasks)):
-        return marked
-    return [task for task in tasks if may_be_of(task, row, clock_lead)]
-
-
-def choose_task(
-    candidates: Sequence[Task], row: LedgerRow, clock_lead: timedelta | None, *, has_competitor: bool
-) -> Task | None:
-    """Chooses the task that is certainly a run's; None when none is.
+def match_tasks(
+    tasks: Sequence[Task],
+    row: LedgerRow,
+    clock_lead: timedelta | None,
+    *,
+    is_free: Callable[[Task], bool] = lambda task: True,
+    has_competitor: bool = False,
+) -> tuple[list[Task], Task | None]:
+    """Tells which tasks a run may have made, and which one it certainly made.
 
     Args:
-        candidates: Those of `find_candidates` that no run owns.
+        tasks: As the service lists them.
         row: The run.
         clock_lead: How far the service's clock is ahead; None when that is unknown.
+        is_free: True for a task that belongs to no run yet.
         has_competitor: Another run of the same request looks for its task.
 
     Returns:
-        The first one with the run's marker: a proxy may have sent the request twice. Without a marker the only
-        one that is not older than the request, if it has no other parameters and the request no input files: a
-        task does not show which files it got.
+        The free tasks with the run's marker, and the first of them: a proxy may have sent the request twice.
+        Where no marker comes back those that `may_be_of` it, and the only one of these that is not older than the
+        request, if it has no other parameters and the request no input files: a task does not show which files it
+        got. None where none is certain.
     """
-    marked = [task for task in candidates if marked_run(task) == row.run_id]
-    if marked:
-        return min(marked, key=lambda task: (len(task.id), task.id))
+    marked = [task for task in tasks if marked_run(task) == row.run_id]
+    # A service that gives any marker back would give back this run's, unless the user gave a callback.
+    if marked or ("callbackUrl" not in row.parameters and any(marked_run(task) for task in tasks)):
+        free = [task for task in marked if is_free(task)]
+        return free, min(free, key=lambda task: (len(task.id), task.id), default=None)
+    free = [task for task in tasks if may_be_of(task, row, clock_lead) and is_free(task)]
     if has_competitor or clock_lead is None or row.request.get("files"):
-        return None
+        return free, None
     sent = (_sent(row) + clock_lead).replace(microsecond=0)  # tasks have whole seconds
-    in_time = [task for task in candidates if task.created is None or task.created >= sent]
+    in_time = [task for task in free if task.created is None or task.created >= sent]
     if len(in_time) != 1 or in_time[0].created is None or in_time[0].model is None:
-        return None
-    others = {name for name, value in _compared(in_time[0].parameters).items() if not _same(None, value)}
-    return None if others - row.parameters.keys() else in_time[0]
+        return free, None
+    given = {name for name, value in _compared(in_time[0].parameters).items() if not _same(None, value)}
+    return free, None if given - row.parameters.keys() else in_time[0]
 
 
 def _double_of(row: LedgerRow, task: Task) -> LedgerRow:
@@ -277,10 +269,8 @@ def _compared(parameters: Mapping[str, Any]) -> dict[str, Any]:
 def _same(theirs: Any, ours: Any) -> bool:
     if theirs is None:
         return ours in (None, "", [])
-    if isinstance(ours, (list, tuple)) or isinstance(theirs, (list, tuple)):
-        return [str(item) for item in _listed(theirs)] == [str(item) for item in _listed(ours)]
-    return str(theirs) == str(ours)
-
-
-def _listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, (list, tuple)) else [value]
+    mine, others = (
+        [str(item) for item in (value if isinstance(value, (list, tuple)) else [value])]
+        for value in (ours, theirs)
+    )
+    return mine == others

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import bisect
 import contextlib
-import enum
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -31,12 +30,7 @@ from wiro_nb.errors import (
     WiroError,
 )
 from wiro_nb.execution.run import Run
-from wiro_nb.execution.state_writer import (
-    StateWriter,
-    cancelled_before_sending,
-    lose_lease_if_refused,
-    utc_now,
-)
+from wiro_nb.execution.state_writer import StateWriter, utc_now
 from wiro_nb.execution.submission_recovery import SubmissionRecovery, marker_of
 from wiro_nb.ledger.state import RunState
 from wiro_nb.schema import WireBody, encode
@@ -51,13 +45,6 @@ _SEND_WITHIN = timedelta(seconds=10)
 _WRITE_TRIES = 5
 _OUTAGE_PATIENCE_S = 3600.0
 """How long a planned run waits for a service that did answer before."""
-
-
-class _Outcome(enum.Enum):
-    ENDED = "submitted, refused or uncertain"
-    FULL = "no slot"
-    NOT_SENT = "no connection"
-    UNMARKED = "refused because of its marker"
 
 
 class _Place(NamedTuple):
@@ -184,7 +171,7 @@ class Submitter:
     def __init__(self, writer: StateWriter, connection: Connection) -> None:
         self._writer = writer
         self._connection = connection
-        self._unanswered: dict[str, asyncio.Future[None]] = {}
+        self._unanswered: set[asyncio.Future[None]] = set()
         self._is_closing = False
         self._takes_no_marker: ServiceChoice | None = None
         self._recovery = SubmissionRecovery(writer, connection)
@@ -200,20 +187,21 @@ class Submitter:
         """
         started, pauses, is_marked = time.monotonic(), jittered_delays(random.random, first_s=1.0), True
         while await self.queue.enter(run.id, unless=cancelled, on_place=partial(self._show_place, run)):
-            outcome = _Outcome.ENDED
+            refusal: WiroError | None = None
             try:
-                outcome = await self._send_once(run, prepared, is_marked)
+                refusal = await self._send_once(run, prepared, is_marked)
             finally:
-                self.queue.leave(sent=run.state is RunState.SUBMITTED, full=outcome is _Outcome.FULL)
-            if outcome is _Outcome.ENDED:
+                self.queue.leave(sent=run.state is RunState.SUBMITTED, full=isinstance(refusal, SlotsFull))
+            if refusal is None:
                 return
-            is_marked = is_marked and outcome is not _Outcome.UNMARKED
-            if outcome is _Outcome.NOT_SENT:
+            if isinstance(refusal, ConnectFailed):
                 pause = next(pauses)
                 if not await self._may_retry(run, time.monotonic() - started, pause):
                     return
                 await asyncio.wait({cancelled}, timeout=pause)
-        await self._cancel(run)
+            elif not isinstance(refusal, SlotsFull):
+                is_marked = False
+        await self._writer.cancel_unsent(run)
 
     async def recover(self, run: Run, cause: WiroError | None = None) -> None:
         """Adopts the task of a run whose answer was lost, or leaves the run uncertain; sends nothing."""
@@ -231,79 +219,67 @@ class Submitter:
         """
         self._is_closing = True
         if self._unanswered:
-            await asyncio.wait(self._unanswered.values(), timeout=timeout_s)
+            await asyncio.wait(self._unanswered, timeout=timeout_s)
 
-    async def _cancel(self, run: Run) -> None:
-        await self._writer.end_without_task(run, RunState.CANCELLED, cancelled_before_sending(run))
-
-    async def _send_once(self, run: Run, prepared: Prepared, is_marked: bool) -> _Outcome:
+    async def _send_once(self, run: Run, prepared: Prepared, is_marked: bool) -> WiroError | None:
+        """Sends a run; returns why it was not taken yet: no connection, no slot, or the marker."""
         try:
             await self._connection.connect()
             # Without files encoding is a matter of microseconds, and a thread's turn costs more.
             body = await asyncio.to_thread(encode, prepared) if prepared.files else encode(prepared)
-        except ConnectFailed:
-            return _Outcome.NOT_SENT
+        except ConnectFailed as error:
+            return error
         except WiroError as error:
             await self._writer.end_without_task(run, RunState.FAILED, error)
-            return _Outcome.ENDED
-        loop = asyncio.get_running_loop()
+            return None
+        answered = asyncio.get_running_loop().create_future()
         if self._is_closing:
-            await loop.create_future()  # given up in a moment; its plan stays as it is
-        self._unanswered[run.id] = loop.create_future()
+            await answered  # given up in a moment; its plan stays as it is
+        self._unanswered.add(answered)
         try:
-            return await self._deliver(run, prepared, body, is_marked)
-        finally:
-            self._note_answer(run)
+            has_files = any(file.path is not None for files in prepared.files.values() for file in files)
+            refusal = await self._deliver(run, body, is_marked, has_files)
+        finally:  # from here any process can continue with the run
+            self._unanswered.discard(answered)
+            answered.set_result(None)
+        if refusal is not None and _is_ambiguous(refusal):
+            await self.recover(run, refusal)
+            return None
+        return refusal
 
-    def _note_answer(self, run: Run) -> None:
-        """Notes that any process can continue with the run from here."""
-        if (answer := self._unanswered.pop(run.id, None)) is not None:
-            answer.set_result(None)
-
-    async def _deliver(self, run: Run, prepared: Prepared, body: WireBody, is_marked: bool) -> _Outcome:
-        """Sends a request; the intent is on disk before, the answer after."""
+    async def _deliver(self, run: Run, body: WireBody, is_marked: bool, has_files: bool) -> WiroError | None:
+        """Sends a request, the intent on disk before, the answer after; returns why there is no answer."""
         writer, connection, moment = self._writer, self._connection, utc_now()
         # On disk before a byte leaves: whatever happens now, a later process knows to ask before it sends.
         try:
-            with lose_lease_if_refused():
-                await writer.step(
-                    run,
-                    lambda: writer.ledger.mark_submitting(run.id, moment),
-                    **dict.fromkeys(("ahead", "lost_since", "retry_in_s")),
-                )
+            await writer.step(run, lambda: writer.ledger.mark_submitting(run.id, moment))
         except LedgerError as error:
             if getattr(error, "reason", "") != "cancelled":
                 raise
-            await self._cancel(run)
-            return _Outcome.ENDED
-        if any(file.path is not None for files in prepared.files.values() for file in files):
+            await writer.cancel_unsent(run)
+            return None
+        writer.change(run, ahead=None, lost_since=None, retry_in_s=None)
+        if has_files:
             self.queue.skip_ahead()
         is_marked = is_marked and self._takes_no_marker != connection.choice
         try:
             submitted = await connection.call(lambda client: self._run(client, run, body, moment, is_marked))
-        except ConnectFailed:
-            outcome = _Outcome.NOT_SENT
-        except SlotsFull:
-            connection.reached = True
-            outcome = _Outcome.FULL
         except WiroError as error:
-            if is_ambiguous(error):
-                self._note_answer(run)  # as far as possible
-                await self.recover(run, error)
-                return _Outcome.ENDED
-            if not is_marked or not any(map(CALLBACK_WORDS.search, [error.message, *error.details])):
+            if _is_ambiguous(error):
+                return error
+            is_full = isinstance(error, SlotsFull)
+            connection.reached = connection.reached or is_full
+            is_mark_refused = is_marked and any(map(CALLBACK_WORDS.search, [error.message, *error.details]))
+            if not (is_full or is_mark_refused or isinstance(error, ConnectFailed)):
                 await writer.end_without_task(run, RunState.FAILED, _refused(run, error))
-                return _Outcome.ENDED
-            outcome = _Outcome.UNMARKED
-        else:
-            connection.reached = True
-            if not is_marked:
-                self._takes_no_marker = connection.choice
-            await self._adopt(run, submitted.task_id, submitted.token, utc_now())
-            return _Outcome.ENDED
-        with lose_lease_if_refused():
+                return None
             await writer.step(run, lambda: writer.ledger.mark_planned(run.id))
-        return outcome
+            return error
+        connection.reached = True
+        if not is_marked:
+            self._takes_no_marker = connection.choice
+        await self._adopt(run, submitted.task_id, submitted.token, utc_now())
+        return None
 
     async def _run(
         self, client: WiroClient, run: Run, body: WireBody, moment: datetime, is_marked: bool
@@ -319,12 +295,10 @@ class Submitter:
         )
 
     async def _adopt(self, run: Run, task_id: str, token: str, moment: datetime) -> None:
+        call = partial(self._writer.ledger.mark_submitted, run.id, task_id, token, moment)
         for attempt in range(_WRITE_TRIES):
             try:
-                with lose_lease_if_refused():
-                    await self._writer.step(
-                        run, lambda: self._writer.ledger.mark_submitted(run.id, task_id, token, moment)
-                    )
+                await self._writer.step(run, call)
                 return
             except LedgerError:
                 # The task exists by now and may be billed: a disk that is full for a moment must not lose it.
@@ -362,9 +336,12 @@ class Submitter:
             self._writer.change(run, percent=min(100.0, 100.0 * sent / total), message="uploading")
 
 
-def is_ambiguous(error: WiroError) -> bool:
+def _is_ambiguous(error: WiroError) -> bool:
     """True when the service may have started a task: everything but its own documented refusals."""
-    return isinstance(error, (ApiError, TransportError)) and getattr(error, "ambiguous", True)
+    is_of_service = isinstance(error, (ApiError, TransportError)) and not isinstance(
+        error, (ConnectFailed, SlotsFull)
+    )
+    return is_of_service and getattr(error, "ambiguous", True)
 
 
 def _refused(run: Run, error: WiroError) -> WiroError:

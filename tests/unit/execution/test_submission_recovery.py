@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from wiro_nb.api.answers import Task, read_task
-from wiro_nb.execution.submission_recovery import choose_task, find_candidates, marker_of, may_be_of
+from wiro_nb.execution.submission_recovery import marker_of, match_tasks, may_be_of
 from wiro_nb.ids import new_run_id
 from wiro_nb.ledger.state import LedgerRow, RunState
 
@@ -49,7 +49,7 @@ def choose(
     lead: timedelta | None = timedelta(0),
     has_competitor: bool = False,
 ) -> Task | None:
-    return choose_task(find_candidates(tasks, row, lead), row, lead, has_competitor=has_competitor)
+    return match_tasks(tasks, row, lead, has_competitor=has_competitor)[1]
 
 
 def test_a_marked_task_is_the_runs_own_whatever_the_clocks_and_the_others_say() -> None:
@@ -79,7 +79,7 @@ def test_without_a_marker_the_only_task_since_the_request_is_adopted() -> None:
 
 
 def test_where_markers_come_back_a_task_without_one_is_somebody_elses() -> None:
-    assert find_candidates([task(), task(8, run=THEIRS)], ROW, timedelta(0)) == []
+    assert match_tasks([task(), task(8, run=THEIRS)], ROW, timedelta(0)) == ([], None)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from tests.snapshots import change
 from tests.unit.notebook.snapshots import CANCELLED, CLIP, DONE, FAILED, GENERATING, POSTER, UNCERTAIN
 from tests.unit.notebook.test_static_html import ATTRIBUTES, TAGS, Page
+from wiro_nb.api.answers import ModelCard
 from wiro_nb.errors import BadRecord, InvalidParameter, RunFailed, SubmitUncertain
 from wiro_nb.ledger.state import RunOutput, Snapshot
 from wiro_nb.notebook.account import AccountStatus, Budget
@@ -31,7 +32,6 @@ from wiro_nb.provenance.find import records_in_notebook
 from wiro_nb.provenance.record import add_hash, check_record, read_sidecar
 from wiro_nb.reproduce.verify import Finding
 from wiro_nb.schema.types import Option, Parameter, schema_from_dict
-from wiro_nb.services.catalogue import ModelCard
 
 ATTACKS = [
     "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", '"><svg onload=alert(1)>',

@@ -60,13 +60,17 @@ def test_what_is_no_task_is_not_attached(manager: Manager, task_id: Any) -> None
         manager.attach(task_id)
 
 
-def test_a_speed_that_is_none_is_said_and_nothing_waits(
-    make_manager: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("service", "variable", "value"),
+    [("sandbox", "WIRO_SANDBOX_SPEED", "x"), ("local", "WIRO_LOCAL_OPTIONS", "--engine 'diffusers")],
+)
+def test_a_variable_that_cannot_be_read_is_said_and_nothing_waits(
+    make_manager: Any, monkeypatch: pytest.MonkeyPatch, service: str, variable: str, value: str
 ) -> None:
-    monkeypatch.setenv("WIRO_SANDBOX_SPEED", "x")
-    made = make_manager(service="sandbox")
+    monkeypatch.setenv(variable, value)
+    made = make_manager(service=service)
     prepared = made.prepare(WAN, {"prompt": "x"})
-    with pytest.raises(ConfigError, match="WIRO_SANDBOX_SPEED"):
+    with pytest.raises(ConfigError, match=variable):
         submit_request(made, prepared)
 
 

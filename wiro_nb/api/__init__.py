@@ -81,17 +81,19 @@ class Service:
     Attributes:
         name: "cloud", "sandbox", "local" or a user-defined name.
         base_url: Root of the REST endpoints, without a slash at the end.
-        socket_url: WebSocket address.
+        socket_url: WebSocket address; "" takes the one of the same host and path.
         credentials: None when the service needs none.
     """
 
     name: str
     base_url: str
-    socket_url: str
+    socket_url: str = ""
     credentials: Credentials | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "base_url", self.base_url.rstrip("/"))
+        if not self.socket_url:
+            object.__setattr__(self, "socket_url", re.sub("^http", "ws", self.base_url, flags=re.I))
         for name, schemes in (("base_url", ("http", "https")), ("socket_url", ("ws", "wss"))):
             url = getattr(self, name)
             parts = _split(url)

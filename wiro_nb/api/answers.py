@@ -48,7 +48,6 @@ _LONGEST_LOG = 256 * 1024
 _LARGEST_PREVIEW = 64 * 1024
 _LONGEST_SIDE = 4096
 _PREVIEW_URI = re.compile(r"data:image/(?:jpeg|png|webp);base64,[A-Za-z0-9+/]+={0,2}")
-_TOKEN = re.compile(r"[A-Za-z0-9_\-]{16,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,17 +173,23 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class ToolSummary:
-    """A model in the catalogue. `cover` is a URL or ""; `run_count` and `price` may be unknown."""
+class ModelCard:
+    """A model in a list.
+
+    Attributes:
+        cover: URL of a picture or clip, or "".
+        run_count, price: None when unknown.
+        notice: Why it does not run now and what to type, or "".
+    """
 
     slug: str
     title: str
     description: str = ""
     categories: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
     cover: str = ""
     run_count: int | None = None
     price: Pricing | None = None
+    notice: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,18 +327,17 @@ def _read_progress(message: object) -> Progress | None:
     )
 
 
-def read_tool(entry: object) -> ToolSummary:
+def read_tool(entry: object) -> ModelCard:
     """Reads one model of `Tool/List` or `Tool/Detail`."""
     raw = as_mapping(entry)
     slug = _join(raw.get("slugowner"), raw.get("slugproject")) or _join(
         raw.get("cleanslugowner"), raw.get("cleanslugproject")
     )
-    return ToolSummary(
+    return ModelCard(
         slug=slug,
         title=as_text(raw.get("title")) or as_text(raw.get("name")) or slug,
         description=as_text(raw.get("description")),
         categories=as_words(raw.get("categories")),
-        tags=as_words(raw.get("tags")),
         cover=as_text(raw.get("image")),
         run_count=as_whole(as_mapping(raw.get("taskstat")).get("runcount")),
         price=read_pricing(raw),
@@ -351,6 +355,5 @@ def _read_log(value: object) -> str:
 
 def _read_token(raw: Mapping[str, Any]) -> str:
     token = as_text(raw.get("socketaccesstoken") or raw.get("tasktoken"), _LONGEST_NAME).strip()
-    if _TOKEN.fullmatch(token):
-        register_secret(token)
+    register_secret(token)
     return SecretText(token)

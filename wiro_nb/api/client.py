@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from wiro_nb.api import Service
-from wiro_nb.api.answers import ModelDetail, Submitted, Task, ToolSummary, read_task, read_tasks, read_tool
+from wiro_nb.api.answers import ModelCard, ModelDetail, Submitted, Task, read_task, read_tasks, read_tool
 from wiro_nb.api.events import EventClient
 from wiro_nb.api.pricing import read_pricing
 from wiro_nb.api.transport import HttpTransport, OnProgress, jittered_delays
@@ -147,7 +147,7 @@ class WiroClient(HttpTransport):
 
     async def tool_list(
         self, search: str = "", limit: int = 20, categories: Sequence[str] = (), sort: str = "id"
-    ) -> tuple[ToolSummary, ...]:
+    ) -> tuple[ModelCard, ...]:
         """Searches the catalogue and returns the first page of what fits.
 
         Args:

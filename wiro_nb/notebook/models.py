@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from wiro_nb.api.answers import ModelCard
 from wiro_nb.formatting import format_estimate
 from wiro_nb.ledger.state import RunState
 from wiro_nb.notebook.display import publish, with_view_of
@@ -21,7 +22,6 @@ from wiro_nb.presentation.output import Displayable, Output
 from wiro_nb.presentation.run import jpeg_uri
 from wiro_nb.schema.types import ModelSchema, describe_changes
 from wiro_nb.schema.values import NO_SEED_NOTE
-from wiro_nb.services.catalogue import ModelCard
 
 if TYPE_CHECKING:
     from wiro_nb.notebook.form.controller import NotebookForm

@@ -36,10 +36,10 @@ from wiro_nb.schema import encode
 from wiro_nb.schema.types import ModelSchema, Parameter
 
 if TYPE_CHECKING:
+    from wiro_nb.api.answers import ModelCard
     from wiro_nb.api.pricing import Estimate, Pricing
     from wiro_nb.reproduce.replay import Replay
     from wiro_nb.schema.values import Prepared
-    from wiro_nb.services.catalogue import ModelCard
     from wiro_nb.session.manager import Manager
     from wiro_nb.session.submission import Batch
 

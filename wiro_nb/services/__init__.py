@@ -10,6 +10,7 @@ import hashlib
 import shlex
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 from wiro_nb.api import Credentials, Service
 from wiro_nb.config import LOCAL, SANDBOX, cache_dir, local_dir, sandbox_dir
@@ -19,7 +20,7 @@ from wiro_nb.local_models.doctor import PYTHON_VARIABLE
 from wiro_nb.services.catalogue import Catalogue
 from wiro_nb.services.connection import Connection, SandboxProcess
 from wiro_nb.services.credentials import CLOUD, forget_credentials, read_variable, save_credentials
-from wiro_nb.services.selection import ServiceChoice, addresses_of, resolve_service
+from wiro_nb.services.selection import ServiceChoice, find_service, resolve_service
 
 LOCAL_ARGUMENTS = ("--engine", "diffusers")
 OPTIONS_VARIABLE = "WIRO_LOCAL_OPTIONS"
@@ -101,14 +102,11 @@ class Services:
             TransportError: The service cannot be reached; nothing is stored.
         """
         credentials = Credentials(key, secret)
-        asked = base_url or (name if "://" in name else None)
-        base, socket = addresses_of(asked or name)
-        service = Service(name, base, socket_url or socket, credentials)
+        service = replace(find_service(name, base_url, socket_url), credentials=credentials)
         # Before anything is stored: a mistyped key must not take the place of one that works.
         self._io.run(_check_key(service), timeout_s=_LOGIN_TIMEOUT_S)
-        place = save_credentials(
-            name, credentials, base_url=None if name == CLOUD else base, socket_url=service.socket_url
-        )
+        own_url = None if name == CLOUD else service.base_url
+        place = save_credentials(name, credentials, base_url=own_url, socket_url=service.socket_url)
         self._choose(ServiceChoice(name, "login", service, place))
         return "system's keyring" if place == "keyring" else "data folder of wiro_nb, readable by you alone"
 
@@ -147,8 +145,8 @@ class Services:
         name = self.choice.name
         with self._lock:
             if name not in self._catalogues:
-                url = self.choice.base_url
-                folder = hashlib.sha256(url.encode()).hexdigest()[:12] if url else name
+                service = self.choice.service
+                folder = name if service is None else hashlib.sha256(service.base_url.encode()).hexdigest()[:12]
                 self._catalogues[name] = Catalogue(self.connection(name), cache_dir() / "models" / folder)
             return self._catalogues[name]
 

@@ -15,12 +15,13 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from wiro_nb.api.answers import ModelDetail, ToolSummary
+from wiro_nb.api.answers import ModelCard, ModelDetail
+from wiro_nb.api.pricing import read_pricing
 from wiro_nb.config import LOCAL
 from wiro_nb.errors import NotAccessible, TransportError, UnknownModel, UnreadableSchema, WiroError
 from wiro_nb.files import write_atomically
@@ -78,13 +79,6 @@ def find_schema(sha256: str | None, folder: Path) -> ModelSchema | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return archived if archived.sha256 == sha256 else None
-
-
-@dataclass(frozen=True, slots=True)
-class ModelCard(ToolSummary):
-    """A model in a list; `notice` says why it does not run now, and what to type, or is ""."""
-
-    notice: str = ""
 
 
 class Catalogue:
@@ -176,11 +170,9 @@ class Catalogue:
         except WiroError as error:
             _log.info("the catalogue cannot be read: %s", error.message)
             return bundled_cards(query, categories)[:limit]
-        notice = _weights_notice if self._connection.name == LOCAL else lambda slug: ""
-        return tuple(
-            _card(tool, run_count=tool.run_count, price=tool.price, notice=notice(tool.slug))
-            for tool in tools[:limit]
-        )
+        if self._connection.name == LOCAL:
+            tools = tuple(replace(tool, notice=_weights_notice(tool.slug)) for tool in tools)
+        return tools[:limit]
 
     async def _unknown(self, model: str) -> UnknownModel:
         slugs = [schema.slug for schema in bundled_models()]
@@ -192,7 +184,7 @@ class Catalogue:
         details = [f"Did you mean {' or '.join(near)}?"] if near else []
         return UnknownModel(f"there is no model {model[:80]}", details=details, model=model, near=near)
 
-    async def _search(self, query: str, limit: int, categories: Sequence[str] = ()) -> tuple[ToolSummary, ...]:
+    async def _search(self, query: str, limit: int, categories: Sequence[str] = ()) -> tuple[ModelCard, ...]:
         sort = "relevance" if query else "id"
         return await self._connection.call(lambda client: client.tool_list(query, limit, categories, sort))
 
@@ -207,20 +199,14 @@ class Catalogue:
         content = {"fetched": now.isoformat(), "sha256": hash_json(detail.raw), "tool": detail.raw}
         if old is not None and (changes := "; ".join(describe_changes(old[1].schema, detail.schema))):
             content["changed"] = f"since {old[0].date().isoformat()}: {changes}"
-        self._details[slug.lower()] = now, _with_source(detail, now, content)
+        self._details[slug.lower()] = _read_page(content)
         _store_json(self._path(slug), content)
 
     def _read(self, slug: str) -> tuple[datetime, ModelDetail] | None:
-        from wiro_nb.api.pricing import read_pricing
-        from wiro_nb.schema.detail import read_detail
-
         try:
-            content = json.loads(self._path(slug).read_text(encoding="utf-8"))
-            fetched, raw = datetime.fromisoformat(content["fetched"]), content["tool"]
-            detail = ModelDetail(read_detail(raw), read_pricing(raw), raw)
+            return _read_page(json.loads(self._path(slug).read_text(encoding="utf-8")))
         except (OSError, ValueError, KeyError, TypeError, UnreadableSchema):
             return None
-        return fetched, _with_source(detail, fetched, content)
 
     def _path(self, slug: str) -> Path:
         # A hash beside the readable part: two slugs must never share a file, on no file system.
@@ -234,12 +220,16 @@ def _slug_of(model: str) -> str:
     return bundled.slug if bundled is not None else model.strip()
 
 
-def _with_source(detail: ModelDetail, fetched: datetime, content: Mapping[str, Any]) -> ModelDetail:
-    """Returns a page whose schema says when it was read, and what had changed then."""
-    source = {**detail.schema.source, "date": fetched.date().isoformat(), "sha256": str(content.get("sha256", ""))}
+def _read_page(content: Mapping[str, Any]) -> tuple[datetime, ModelDetail]:
+    """Returns when a stored page was read, and the page; its schema says so too, and what had changed then."""
+    from wiro_nb.schema.detail import read_detail
+
+    fetched, raw = datetime.fromisoformat(content["fetched"]), content["tool"]
+    schema = read_detail(raw)
+    source = {**schema.source, "date": fetched.date().isoformat(), "sha256": str(content.get("sha256", ""))}
     if isinstance(content.get("changed"), str):
         source["changed"] = content["changed"]
-    return replace(detail, schema=replace(detail.schema, source=source))
+    return fetched, ModelDetail(replace(schema, source=source), read_pricing(raw), raw)
 
 
 def _weights_notice(slug: str) -> str:
@@ -256,10 +246,5 @@ def bundled_cards(query: str = "", categories: Sequence[str] = ()) -> tuple[Mode
     for schema in bundled_models():
         text = " ".join((schema.slug, schema.title, schema.description, *schema.tags, *schema.categories)).lower()
         if all(word in text for word in words) and wanted <= {category.lower() for category in schema.categories}:
-            found.append(_card(schema))
+            found.append(ModelCard(schema.slug, schema.title, schema.description, schema.categories, schema.cover))
     return tuple(found)
-
-
-def _card(item: ModelSchema | ToolSummary, **more: Any) -> ModelCard:
-    words = (item.slug, item.title, item.description, item.categories, item.tags, item.cover)
-    return ModelCard(*words, **more)

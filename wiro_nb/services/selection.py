@@ -6,8 +6,8 @@ Choosing costs no connection and starts nothing; `services.connection` connects 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from urllib.parse import urlsplit, urlunsplit
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
 
 from wiro_nb.api import CLOUD_BASE_URL, CLOUD_SOCKET_URL, LOOPBACK, Service
 from wiro_nb.config import FREE_SERVICES, LOCAL, SANDBOX
@@ -42,7 +42,7 @@ class ServiceChoice:
     @property
     def recorded_url(self) -> str:
         """The address in records and ledger; the real port of a free service changes with each start."""
-        return "http://127.0.0.1/v1" if self.is_free else self.base_url
+        return "http://127.0.0.1/v1" if self.service is None else self.service.base_url
 
     @property
     def label(self) -> str:
@@ -53,11 +53,6 @@ class ServiceChoice:
     def free_label(self) -> str:
         """Returns "free, sandbox" or "free, on this machine"; "" for a service that may bill."""
         return FREE_SERVICES.get(self.name, "")
-
-    @property
-    def base_url(self) -> str:
-        """Where requests go; "" for a free service."""
-        return self.service.base_url if self.service is not None else ""
 
     @property
     def account(self) -> str | None:
@@ -83,40 +78,44 @@ def resolve_service(name: str | None = None) -> ServiceChoice:
     if asked.lower() in FREE_SERVICES:
         return ServiceChoice(asked.lower(), reason)
     chosen = CLOUD if asked.lower() in ("", CLOUD) else asked
-    if asked:
-        addresses_of(chosen)  # an unknown name is told before a missing key
     try:
         credentials, source = find_credentials(chosen)
     except MissingCredentials:
-        if asked:
-            raise
-        return ServiceChoice(SANDBOX, "no key was found")
-    service = Service(chosen, *addresses_of(chosen), credentials)
+        if not asked:
+            return ServiceChoice(SANDBOX, "no key was found")
+        find_service(chosen)  # an unknown name is told before a missing key
+        raise
+    service = replace(find_service(chosen), credentials=credentials)
     return ServiceChoice(chosen, reason if asked else f"a key was found ({source})", service, source)
 
 
-def addresses_of(name: str) -> tuple[str, str]:
-    """Returns base URL and WebSocket address of a service that is not free.
+def find_service(name: str, base_url: str | None = None, socket_url: str | None = None) -> Service:
+    """Returns a service that is not free, without its key.
+
+    Args:
+        name: "cloud", a named one or a URL.
+        base_url: In place of the address that is known for this name.
+        socket_url: The WebSocket address, in the same way.
 
     Raises:
-        ConfigError: There is no service of this name, its address holds a login, or the key would travel
-            unencrypted.
+        ConfigError: There is no service of this name, its address is none or holds a login, or the key would
+            travel unencrypted.
     """
-    base_url, socket_url = _find_addresses(name)
-    addresses = base_url, socket_url or socket_url_for(base_url)
-    for address in addresses:
-        parts = urlsplit(address)
-        if "@" in address:
-            raise ConfigError(
-                "the address of a service holds no login: it would stay in the notebook and in records",
-                hint="%wiro use with the address alone; the key comes from %wiro login",
-            )
+    known = (base_url, None) if base_url else _find_addresses(name)
+    addresses = known[0], socket_url or known[1] or ""
+    if any("@" in address for address in addresses):
+        raise ConfigError(
+            "the address of a service holds no login: it would stay in the notebook and in records",
+            hint="%wiro use with the address alone; the key comes from %wiro login",
+        )
+    service = Service(name, *addresses)
+    for parts in map(urlsplit, (service.base_url, service.socket_url)):
         if parts.scheme in ("http", "ws") and parts.hostname not in LOOPBACK and not read_variable(ALLOW_HTTP):
             raise ConfigError(
                 f"the key would travel unencrypted to {parts.hostname}: its address begins with {parts.scheme}://",
                 hint=f"use https://, or set {ALLOW_HTTP}=1 where the network is trusted",
             )
-    return addresses
+    return service
 
 
 def _find_addresses(name: str) -> tuple[str, str | None]:
@@ -133,14 +132,3 @@ def _find_addresses(name: str) -> tuple[str, str | None]:
             f"there is no service named {name}", details=[f"known: {known}"], hint="%wiro use sandbox"
         )
     return named[name]
-
-
-def socket_url_for(base_url: str) -> str:
-    """Returns the WebSocket address that matches a base URL: same host and path, `ws` or `wss`."""
-    try:
-        parts = urlsplit(base_url)
-    except ValueError:
-        parts = urlsplit("")
-    if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise ConfigError(f"{base_url} is not the address of a service", hint="%wiro use http://127.0.0.1:PORT/v1")
-    return urlunsplit(("wss" if parts.scheme == "https" else "ws", parts.netloc, parts.path, "", ""))

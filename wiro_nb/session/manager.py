@@ -16,6 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 
+from wiro_nb.api.answers import ModelCard
 from wiro_nb.config import cache_dir, data_dir, ledger_path
 from wiro_nb.errors import ConfigError, LedgerError, WiroError
 from wiro_nb.execution.driver import Worker
@@ -32,7 +33,7 @@ from wiro_nb.schema import find_bundled, free_form_schema
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import Prepared, prepare
 from wiro_nb.services import Services
-from wiro_nb.services.catalogue import ModelCard, archive_schema
+from wiro_nb.services.catalogue import archive_schema
 from wiro_nb.services.selection import ServiceChoice
 from wiro_nb.session.lineage import take_frame
 from wiro_nb.session.prices import Prices

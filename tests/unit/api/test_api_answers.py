@@ -254,7 +254,7 @@ def test_a_model_of_the_catalogue_is_named_by_its_slug_not_its_run_path() -> Non
         | {"cleanslugproject": "wan2-2-effects-extra", "categories": '["video"]', "tags": None}
     )
     assert tool.slug == "wiro/wan2.2-effects-extra"
-    assert (tool.title, tool.categories, tool.tags) == (tool.slug, ("video",), ())
+    assert (tool.title, tool.categories) == (tool.slug, ("video",))
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,9 @@ def test_a_key_that_cannot_stand_in_a_header_is_refused_without_showing_it(key: 
     assert not key.strip() or key.strip() not in "\n".join(caught.value.lines())
 
 
-@pytest.mark.parametrize("url", ["", "api.wiro.ai/v1", "ftp://api.wiro.ai", "https://", "https://a@b.example/v1"])
+@pytest.mark.parametrize(
+    "url", ["", "api.wiro.ai/v1", "ftp://api.wiro.ai", "https://", "http://[::1", "https://a@b.example/v1"]
+)
 def test_an_address_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(ConfigError):
         Service("mine", url, CLOUD_SOCKET_URL)

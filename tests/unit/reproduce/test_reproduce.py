@@ -248,7 +248,7 @@ def test_a_record_that_names_another_service_goes_to_the_one_in_use(
     plan = replay.plan_rerun(manager, source)
     assert "made on elsewhere; this would go to cloud" in plan.lines
     second = send(manager, plan).wait(300)
-    assert second.snapshot.base_url == manager.choice.base_url
+    assert second.snapshot.base_url == manager.choice.service.base_url
     assert "collector" not in json.dumps(second.record)
     assert sandbox.audit()["requests"]["Run"] == asked + 1
 

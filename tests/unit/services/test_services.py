@@ -26,7 +26,7 @@ from wiro_nb.errors import AuthRejected, BudgetExceeded, ConfigError, MissingCre
 from wiro_nb.execution.requests import Origin
 from wiro_nb.schema import find_bundled, read_detail
 from wiro_nb.services.credentials import find_credentials, forget_credentials, save_credentials
-from wiro_nb.services.selection import ServiceChoice, resolve_service, socket_url_for
+from wiro_nb.services.selection import ServiceChoice, resolve_service
 from wiro_nb.session.manager import Manager
 
 KEY, SECRET = "key-for-tests-1234", "secret-for-tests-5678"
@@ -50,7 +50,7 @@ def test_without_a_key_the_sandbox_is_chosen_and_the_places_are_known(own_folder
 def test_a_key_in_the_environment_chooses_the_cloud(own_folders: Path) -> None:
     choice = chosen(WIRO_API_KEY=KEY)
     assert (choice.name, choice.key_source) == ("cloud", "environment")
-    assert choice.base_url.startswith("https://")
+    assert choice.service.base_url.startswith("https://")
     assert KEY not in repr(choice)
 
 
@@ -132,7 +132,7 @@ def test_an_unknown_name_lists_the_known_ones(own_folders: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         chosen("studios")
     assert "studio" in caught.value.details[0]
-    assert chosen("studio").base_url == "https://studio.example/v1"
+    assert chosen("studio").service.base_url == "https://studio.example/v1"
 
 
 def test_the_credentials_file_is_for_its_owner_alone_and_goes_with_the_last_key(own_folders: Path) -> None:
@@ -159,7 +159,7 @@ def test_the_environment_key_goes_to_the_cloud_or_its_stand_in_alone(own_folders
     for name in ("cloud", "CLOUD", "https://elsewhere.example/v1/"):
         choice = chosen(name, **instead)
         assert choice.service.credentials == Credentials(KEY, SECRET)
-        assert choice.base_url.rstrip("/") == "https://elsewhere.example/v1"
+        assert choice.service.base_url.rstrip("/") == "https://elsewhere.example/v1"
 
 
 @pytest.mark.parametrize("variable", ["WIRO_BASE_URL", "WIRO_SOCKET_URL"])
@@ -185,12 +185,6 @@ def test_an_address_with_a_login_is_refused_and_not_repeated(own_folders: Path, 
     assert "user" not in str(caught.value)
 
 
-@pytest.mark.parametrize("address", ["http://[::1", "ftp://host/v1", "host/v1", "", "https://"])
-def test_what_is_no_address_is_refused(address: str) -> None:
-    with pytest.raises(ConfigError):
-        socket_url_for(address)
-
-
 def test_login_keeps_only_a_key_that_works(
     make_manager: Any, sandbox: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,8 +194,12 @@ def test_login_keeps_only_a_key_that_works(
     with pytest.raises(AuthRejected):
         manager.services.login("not-a-key-of-anybody", "nor-a-secret-of-anybody")
     assert manager.choice.is_free
+    monkeypatch.setenv("WIRO_API_KEY", KEY)
+    connection = manager.services.connection("cloud")
+    monkeypatch.delenv("WIRO_API_KEY")
     manager.services.login(sandbox.api_key, sandbox.api_secret)
     assert manager.service_name == "cloud"
+    assert connection.choice is manager.choice, "a connection that was there already goes on with the new key"
     with pytest.raises(AuthRejected):
         manager.services.login("not-a-key-of-anybody", "nor-a-secret-of-anybody")
     assert make_manager().service_name == "cloud"

@@ -14,8 +14,8 @@ from wiro_nb.api.answers import ModelCard
 from wiro_nb.formatting import format_estimate
 from wiro_nb.ledger.state import RunState
 from wiro_nb.notebook.display import publish, with_view_of
-from wiro_nb.notebook.form.runs import FormResults
 from wiro_nb.notebook.run.display import read_posters
+from wiro_nb.notebook.run.view import FormResults
 from wiro_nb.notebook.session import ExecutionContext, current_context, session
 from wiro_nb.presentation.models import ModelInfo, estimate_default, listed_models, models_output, task_categories
 from wiro_nb.presentation.output import Displayable, Output

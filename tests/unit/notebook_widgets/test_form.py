@@ -86,13 +86,6 @@ def test_a_field_can_be_set_read_observed_and_linked() -> None:
     link.unlink()
 
 
-def test_assigning_values_sets_the_fields() -> None:
-    form, _ = make_form()
-    form.values = {**form.values, "steps": 30, "prompt": "a harbour"}
-    assert form["steps"].value == 30
-    assert form["prompt"].value == "a harbour"
-
-
 def test_a_wrong_name_says_which_names_there_are() -> None:
     form, _ = make_form()
     with pytest.raises(KeyError, match="numFrames"):
@@ -211,7 +204,7 @@ def test_a_reached_budget_refuses_the_run_until_it_is_raised(
     done(process_manager.ledger, "1.98", service="cloud", notebook=context.notebook)
     set_budget("1.98")
     form = NotebookForm(schema, context, {"prompt": "fog"})
-    with pytest.raises(BudgetExceeded, match=r"spent \$1\.98"):
+    with pytest.raises(BudgetExceeded, match=r"over the budget of \$1\.98"):
         form.run()
     assert "%wiro budget" in form.budget["hint"]
     set_budget(None)
@@ -219,8 +212,8 @@ def test_a_reached_budget_refuses_the_run_until_it_is_raised(
     with pytest.raises(BudgetExceeded) as refused:
         form.run()
     session.preferences = Preferences()
-    assert refused.value.hint == "%config WiroMagics.budget_usd = 'USD'"
-    assert refused.value.hint in form.budget["hint"]
+    assert refused.value.hint == "%config WiroMagics.budget_usd = '2.01'"
+    assert "%config WiroMagics.budget_usd = 'USD'" in form.budget["hint"]
     assert len(process_manager.ledger.list()) == 1
     set_budget(5)
     assert not form.budget["reached"], "the open form offers Run again"

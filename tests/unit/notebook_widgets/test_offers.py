@@ -41,27 +41,25 @@ def test_an_untouched_form_sends_what_nothing_given_sends(schema: Any) -> None:
 def test_a_sample_prompt_is_offered_and_never_the_value() -> None:
     schema = find_bundled("pruna/vace")
     assert schema is not None
-    prompt = plan_form(schema).get("prompt")
-    assert prompt is not None
-    assert prompt.default == ""
-    assert prompt.sample.startswith("A serene")
+    prompt = plan_form(schema)["prompt"]
+    assert "default" not in prompt
+    assert prompt["sample"].startswith("A serene")
 
 
 def test_a_default_outside_the_choices_is_called_none() -> None:
     schema = find_bundled("wiro/animate-diff")
     assert schema is not None
-    plan = plan_form(schema).get("selectedModel")
-    assert plan is not None
-    assert (plan.default, plan.empty) == ("", "none")
+    plan = plan_form(schema)["selectedModel"]
+    assert "default" not in plan
+    assert plan["empty"] == "none"
 
 
 def test_files_say_how_many_of_what() -> None:
     schema = find_bundled("pruna/vace")
     assert schema is not None
-    plan = plan_form(schema).get("inputImage")
-    assert plan is not None
-    assert (plan.media, plan.most) == ("image", 3)
-    assert "1 to 3 images (jpg, png, gif, webp, heic), up to 100 MB each" in plan.hint
+    plan = plan_form(schema)["inputImage"]
+    assert (plan["media"], plan["most"]) == ("image", 3)
+    assert "1 to 3 images (jpg, png, gif, webp, heic), up to 100 MB each" in plan["hint"]
 
 
 @pytest.mark.parametrize(

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from wiro_nb.config import SANDBOX
-from wiro_nb.errors import BadRecord, BudgetExceeded, WiroError
-from wiro_nb.execution.requests import resolve_inputs
+from wiro_nb.errors import BadRecord, WiroError
+from wiro_nb.execution.requests import read_run_text, resolve_inputs
 from wiro_nb.execution.run import Run
 from wiro_nb.files import INPUTS_FOLDER
-from wiro_nb.formatting import format_budget, format_estimate, format_usd, shorten
-from wiro_nb.ledger.budget import BudgetState
+from wiro_nb.formatting import format_budget, format_estimate, format_usd, format_when, shorten
+from wiro_nb.ledger.state import RunState
 from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.display import show_messages
 from wiro_nb.notebook.form.form import ModelForm
 from wiro_nb.notebook.form.layout import given_values
-from wiro_nb.notebook.form.runs import FormResults, RunSources
 from wiro_nb.notebook.live import open_views
+from wiro_nb.notebook.run.card import LiveCard
+from wiro_nb.notebook.run.display import read_poster
 from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, parent_of, submit_or_reuse
-from wiro_nb.notebook.run.view import RunCardView, RunView
+from wiro_nb.notebook.run.view import FormResults, RunView
 from wiro_nb.notebook.session import ExecutionContext, current_context, session, source_text
+from wiro_nb.presentation.run import jpeg_uri
 from wiro_nb.provenance.find import Source, find_settings
 from wiro_nb.provenance.made_by import match_inputs
 from wiro_nb.reproduce import find_source, record_of
@@ -31,6 +35,8 @@ from wiro_nb.schema.types import ModelSchema, Parameter
 from wiro_nb.schema.values import prepare, unknown_input
 
 _LISTED = 8
+_RUNS_SHOWN = 12
+_LONGEST_PROMPT = 160
 
 
 def form(
@@ -107,9 +113,10 @@ class NotebookForm(ModelForm):
         self._context, self._priced = replace(context, source_sha256=None), without_required(schema)
         self._own_results = FormResults()
         self._results = results or self._own_results
-        self._run_cards: dict[str, RunCardView] = {}
         manager = session.manager()
-        _check_names(schema, values)
+        for name in values:
+            if not schema.free_form and schema.get(name) is None:
+                raise unknown_input(schema, name)
         bridge.open(context.notebook)
         super().__init__(
             schema,
@@ -153,11 +160,9 @@ class NotebookForm(ModelForm):
             fresh: True runs again whatever was made before.
 
         Raises:
-            BudgetExceeded: The notebook's budget is reached; nothing was sent.
+            BudgetExceeded: It would go over the notebook's budget; nothing was sent.
         """
-        state = self._show_budget()
-        if self.budget.get("reached"):
-            raise BudgetExceeded(f"The budget is reached: {format_budget(state)}.", hint=state.how_to_raise())
+        self._show_budget()
         manager, given = session.manager(), given_values(self._schema, values)
         prepared = manager.prepare(self._schema.slug, given)
         options = SubmitOptions("form", fresh)
@@ -186,14 +191,16 @@ class NotebookForm(ModelForm):
     def _show_run(self, handle: Run) -> None:
         """Shows the card of a run on top."""
         bridge.watch(handle)
-        self._run_cards = {run_id: card for run_id, card in self._run_cards.items() if not card.is_closed}
-        if (shown := self._run_cards.get(handle.id)) is not None:
-            self.show_card(shown.card)
+        shown = next(
+            (card for card in self.shown_cards if card.run.id == handle.id and card.comm is not None), None
+        )
+        if shown is not None:
+            self.show_card(shown)
             return
-        live = self._run_cards[handle.id] = RunCardView(handle, self._context, self)
-        self.show_card(live.card)
+        card = LiveCard(handle, self._context, self)
+        self.show_card(card)
         self._results.add(handle)
-        live.follow()
+        card.follow()
 
     def close(self) -> None:
         """Closes the form; a second call does nothing."""
@@ -217,7 +224,7 @@ class NotebookForm(ModelForm):
             self._show_budget()
             self._results.refresh()
 
-    def _show_budget(self) -> BudgetState:
+    def _show_budget(self) -> None:
         manager = session.manager()
         state = manager.budget(self._context.notebook)
         limit, spent = state.limit_usd, state.spent_usd
@@ -231,7 +238,6 @@ class NotebookForm(ModelForm):
                 "hint": f"The budget of {format_usd(limit)} is reached. Raise it: {state.how_to_raise()}",
             }
         )
-        return state
 
 
 def form_of_run(run: Run, context: ExecutionContext, results: RunView | None) -> NotebookForm:
@@ -243,13 +249,6 @@ def form_of_run(run: Run, context: ExecutionContext, results: RunView | None) ->
 def without_required(schema: ModelSchema) -> ModelSchema:
     """Returns the schema with nothing required: a prompt not yet written does not change what a run costs."""
     return replace(schema, parameters=tuple(replace(item, required=False) for item in schema.parameters))
-
-
-def _check_names(schema: ModelSchema, values: Mapping[str, Any]) -> None:
-    known = [parameter.id for parameter in schema.parameters]
-    for name in values:
-        if not schema.free_form and name not in known:
-            raise unknown_input(schema, name)
 
 
 def _values_of(handle: Run, schema: ModelSchema) -> dict[str, Any]:
@@ -267,3 +266,53 @@ def _field_value(value: object, parameter: Parameter | None) -> Any:
         return value
     places = [str(item.path or item.url) for item in value]
     return places if parameter is None or parameter.multiple else places[0]
+
+
+class RunSources:
+    """Earlier runs as inputs of one form.
+
+    Args:
+        schema: The form's model.
+        context: Where the form stands; its notebook's runs are offered.
+    """
+
+    def __init__(self, schema: ModelSchema, context: ExecutionContext) -> None:
+        self._schema, self._context = schema, context
+        # Reading a frame decodes the clip: once for each, not at every change of the form.
+        self._resolve: Callable[[str, str], str] = lru_cache(maxsize=64)(self._find)
+
+    def recent(self, media: str) -> list[dict[str, Any]]:
+        """Returns finished runs of this notebook with a file that fits, newest first."""
+        done = session.manager().runs(self._context.notebook, state=RunState.SUCCEEDED, limit=_RUNS_SHOWN * 4)
+        fitting = {"": ("image", "video", "audio"), "image": ("image", "video")}.get(media, (media,))
+        return list(islice((_entry(run, kind) for run in done if (kind := _kind(run)) in fitting), _RUNS_SHOWN))
+
+    def resolve(self, parameter: str, text: str) -> str:
+        """Returns the path a run reference stands for, and any other text as it is.
+
+        Raises:
+            WiroError: There is no such run, or it has no such file.
+        """
+        return text if read_run_text(text) is None else self._resolve(parameter, text)
+
+    def _find(self, parameter: str, text: str) -> str:
+        values = resolve_inputs(self._schema, {parameter: text}, find_run=session.manager().get)
+        return str(values[parameter])
+
+
+def _kind(run: Run) -> str:
+    """Returns "image", "video", "audio" or another kind of a run's first file; "" where it is not here."""
+    kinds = (item.content_type.partition("/")[0] for item in run.outputs if item.path)
+    return next(kinds, "") if run.path is not None else ""
+
+
+def _entry(run: Run, kind: str) -> dict[str, Any]:
+    snapshot = run.snapshot
+    return {
+        "id": run.short_id,
+        "kind": kind,
+        "model": run.model,
+        "prompt": snapshot.prompt[:_LONGEST_PROMPT],
+        "when": format_when(snapshot.finished_at or snapshot.created),
+        "thumb": jpeg_uri(read_poster(run)),
+    }

@@ -16,7 +16,7 @@ import traitlets
 
 from wiro_nb.errors import WiroError
 from wiro_nb.notebook.display import publish, with_view_of
-from wiro_nb.notebook.form.layout import FieldPlan, given_values, plan_form
+from wiro_nb.notebook.form.layout import FieldPlan, form_notes, given_values, plan_form
 from wiro_nb.notebook.magic.cells import cell_text, python_text
 from wiro_nb.notebook.widgets import OutputWidget
 from wiro_nb.notebook.widgets.fields import Field, FileField, PairsField, SeedField, make_field
@@ -27,7 +27,7 @@ from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import check, draw_seed
 
 if TYPE_CHECKING:
-    from wiro_nb.notebook.form.runs import RunSources
+    from wiro_nb.notebook.form.controller import RunSources
 
 PRICE_UNKNOWN = "price not listed"
 CARDS_SHOWN = 5
@@ -36,10 +36,11 @@ Values = dict[str, Any]
 
 
 class ModelForm(OutputWidget):
-    """A form. `form["seed"]` is a field; `form.values` all values, which can be observed and assigned.
+    """A form. `form["seed"]` is a field; `form.values` are all values, which can be observed.
 
     Attributes:
         fields: The fields by parameter, in the order they are shown.
+        shown_cards: The widgets below the form, newest first.
     """
 
     script = "form.js"
@@ -52,7 +53,7 @@ class ModelForm(OutputWidget):
     price_note = traitlets.Unicode(help="A note below the price.").tag(sync=True)
     budget = traitlets.Dict(help="text, share (0..1), reached (bool), hint; empty: none.").tag(sync=True)
     cards: traitlets.List[str] = traitlets.List(help="Model ids of the cards below, newest first.").tag(sync=True)
-    values = traitlets.Dict(help="Value of every field, by parameter.")
+    values = traitlets.Dict(read_only=True, help="Value of every field, by parameter; `set` changes them.")
 
     def __init__(
         self,
@@ -83,16 +84,16 @@ class ModelForm(OutputWidget):
         Raises:
             KeyError: `values` names a parameter the model does not have.
         """
-        self._schema, self._layout_plan = schema, plan_form(schema)
+        self._schema, self._plans = schema, plan_form(schema)
         self._on_run, self._price, self._folder = on_run, price, folder
         self._touched: set[str] = set()
-        self._tried, self._loading = False, True
-        self._card_widgets: list[ipywidgets.Widget] = []
+        self._tried, self._loading = False, False
+        self.shown_cards: list[Any] = []
         # One layout for all: a layout each would triple the messages.
         shared, key = ipywidgets.Layout(), uuid.uuid4().hex
         self.fields = {
-            plan.id: make_field(plan, upload_dir, sources, form_key=key, layout=shared)
-            for plan in self._layout_plan.fields
+            name: make_field(plan, upload_dir, sources, form_key=key, layout=shared)
+            for name, plan in self._plans.items()
         }
         super().__init__(
             layout=shared,
@@ -103,13 +104,7 @@ class ModelForm(OutputWidget):
         )
         for field in self.fields.values():
             field.observe(self._field_changed, ["value", "trouble"] if isinstance(field, FileField) else ["value"])
-        self._loading = False
-        self.values = self._collect_values()
-        self.observe(self._values_assigned, "values")
-        if values:
-            self.set(values)
-        else:
-            self._refresh()
+        self.set(values or {})
 
     def __getitem__(self, name: str) -> Field:
         """Returns the field of a parameter.
@@ -152,7 +147,7 @@ class ModelForm(OutputWidget):
     def reset(self) -> None:
         """Puts all fields back to the model's defaults."""
         self._tried = False
-        self.set({plan.id: plan.default if plan.kind != "pairs" else {} for plan in self._layout_plan.fields})
+        self.set({name: plan.get("default", "") for name, plan in self._plans.items()})
         self._touched.clear()
         self._refresh()
 
@@ -190,19 +185,31 @@ class ModelForm(OutputWidget):
         return python_text(self._schema.slug, prompt | self._changed_values())
 
     def _changed_values(self) -> Values:
-        return self._layout_plan.changed_values(given_values(self._schema, self.values), self._folder)
+        """Returns what differs from the defaults, and the seed, which a repeat needs.
+
+        Files in the notebook's folder get relative paths: the text goes into a notebook that may be moved.
+        """
+        changed: Values = {}
+        for name, value in given_values(self._schema, self.values).items():
+            plan = self._plans.get(name, {})
+            default, is_list = plan.get("default", ""), isinstance(value, list)
+            if plan.get("kind") == "seed" or (
+                tuple(value) != tuple(default) if is_list else str(value) != default
+            ):
+                changed[name] = _relative(value, self._folder) if plan.get("kind") == "files" else value
+        return changed
 
     def show_card(self, card: ipywidgets.Widget) -> None:
         """Shows a widget below the form, above the earlier ones; the oldest of more than five is closed."""
-        shown = [card, *(widget for widget in self._card_widgets if widget is not card)]
-        self._card_widgets = shown[:CARDS_SHOWN]
-        self.cards = [widget.model_id for widget in self._card_widgets]
+        shown = [card, *(widget for widget in self.shown_cards if widget is not card)]
+        self.shown_cards = shown[:CARDS_SHOWN]
+        self.cards = [widget.model_id for widget in self.shown_cards]
         for old in shown[CARDS_SHOWN:]:
             old.close()
 
     def close(self) -> None:
         """Closes the form, its fields and its cards."""
-        for widget in (*self.fields.values(), *self._card_widgets):
+        for widget in (*self.fields.values(), *self.shown_cards):
             widget.close()
         super().close()
 
@@ -221,24 +228,16 @@ class ModelForm(OutputWidget):
         if not self._loading:
             self._refresh()
 
-    def _values_assigned(self, change: Any) -> None:
-        if not self._loading and change["new"] != self._collect_values():
-            self.set(change["new"])
-
     def _refresh(self) -> None:
         """Brings values, problems and price in step with the fields."""
-        self._loading = True
-        try:
-            self.values = self._collect_values()
-        finally:
-            self._loading = False
+        self.set_trait("values", self._collect_values())
         with self.hold_sync():
             self.problems = self._find_problems()
             self.refresh_price()
 
     def _plan_data(self, badge: str) -> dict[str, Any]:
         """Returns what the browser needs to draw the form: JSON data that does not change."""
-        schema, plan, changed = self._schema, self._layout_plan, self._schema.source.get("changed")
+        schema = self._schema
         return {
             "slug": schema.slug,
             "title": schema.title,
@@ -246,8 +245,8 @@ class ModelForm(OutputWidget):
             "description": schema.description[:400],
             "categories": task_categories(schema.categories),
             "badge": badge,
-            "fields": [field.to_dict() for field in plan.fields],
-            "notes": [*plan.notes, *([f"Its inputs changed {changed}."] if changed else [])],
+            "fields": list(self._plans.values()),
+            "notes": form_notes(schema),
         }
 
     def _collect_values(self) -> Values:
@@ -270,7 +269,7 @@ class ModelForm(OutputWidget):
         given |= {name: field.resolved() for name, field in files.items() if name in given}
         found = check(self._schema, given)
         problems = {
-            name: _problem(self._layout_plan.get(name), self.values[name], found[name])
+            name: _problem(self._plans[name], self.values[name], found[name])
             for name in fields
             if name in found and name in shown
         }
@@ -320,14 +319,23 @@ class ModelForm(OutputWidget):
                 field.on_message({"type": "add", "source": source}, None)
 
 
-def _problem(plan: FieldPlan | None, value: object, problem: Problem) -> dict[str, Any]:
+def _relative(value: Any, folder: Path | None) -> Any:
+    if isinstance(value, list):
+        return [_relative(item, folder) for item in value]
+    path = Path(value)
+    if folder is None or not path.is_absolute() or not path.is_relative_to(folder):
+        return value
+    return path.relative_to(folder).as_posix()
+
+
+def _problem(plan: FieldPlan, value: object, problem: Problem) -> dict[str, Any]:
     """Returns a problem as the field shows it, next to its label and rule."""
-    message = problem.message
-    if plan is not None and message == "is required":
-        name = plan.label[:1].lower() + plan.label[1:]
+    message, label = problem.message, str(plan["label"])
+    if message == "is required":
+        name = label[:1].lower() + label[1:]
         message = f"Enter {'an' if name[:1] in 'aeiou' else 'a'} {name}."
-    elif plan is not None and message.startswith("is "):
-        message = f"{plan.label} {message}"
+    elif message.startswith("is "):
+        message = f"{label} {message}"
     elif message.startswith(f"{value}: must be") and problem.near:
         message = f"{value} does not fit."
     return {"message": message, "near": list(problem.near)[:_NEAR_SHOWN]}

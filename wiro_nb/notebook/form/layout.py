@@ -8,9 +8,7 @@ folded under "More".
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from wiro_nb.schema.files import MAX_FILE_BYTES, accepted_types, expected_media
@@ -35,88 +33,20 @@ _PIXELS = re.compile(r"(\d{2,5})\s?[*x×]\s?(\d{2,5})")
 _UNITS = {"width": "px", "height": "px", "duration": "s", "seconds": "s"}
 
 
-@dataclass(frozen=True, slots=True)
-class FieldPlan:
-    """The control, group and label of one input.
+FieldPlan = dict[str, Any]
+"""The control, group and label of one input, as JSON data for the browser, without what is empty:
 
-    Attributes:
-        id: Name on the wire. label: for people. kind: prompt, textarea, text, number, range, select, search,
-            seed, checkbox, colour, choices, files, pairs.
-        group: Heading it stands under. more: True when folded.
-        hint: Help and rules in one line. note: Said of inputs that need a word ("type slider is not known").
-        default: Text (or list of texts) that is sent when nothing is changed.
-        required, multiple: As in the schema.
-        sample: The model's own sample of a required text. It is offered, never sent unasked.
-        empty: What an empty choice is called ("none", "choose one").
-        options: [value, label, description, [trigger words]] of each choice.
-        unit: "px", "s" or "". min, max, step: decimal text or None. max_length: characters or None.
-        rule_step: distance of the numbers that fit the rule (4 for 4n+1), or None.
-        media: "image", "video" or "audio" where a file input takes only these. most: largest number of files.
-    """
-
-    id: str
-    label: str
-    kind: str
-    group: str
-    more: bool = False
-    hint: str = ""
-    note: str = ""
-    default: str | tuple[str, ...] = ""
-    sample: str = ""
-    empty: str = ""
-    required: bool = False
-    multiple: bool = False
-    options: tuple[tuple[str, str, str, tuple[str, ...]], ...] = ()
-    unit: str = ""
-    min: str | None = None
-    max: str | None = None
-    step: str | None = None
-    max_length: int | None = None
-    rule_step: int | None = None
-    media: str = ""
-    most: int | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns JSON data for the browser, without what is empty."""
-        return {name: value for name, value in asdict(self).items() if value not in ("", None, (), False)}
-
-
-@dataclass(frozen=True, slots=True)
-class FormPlan:
-    """A whole form: fields in their order, and remarks about the schema itself."""
-
-    fields: tuple[FieldPlan, ...]
-    notes: tuple[str, ...] = ()
-
-    def get(self, name: str) -> FieldPlan | None:
-        """Returns the plan of a field, or None."""
-        return next((plan for plan in self.fields if plan.id == name), None)
-
-    def changed_values(self, given: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
-        """Returns what differs from the defaults, and the seed, which a repeat needs.
-
-        Args:
-            given: From `given_values`.
-            folder: Files in it are written as relative paths: the text goes into a notebook that may be moved.
-        """
-        changed = {}
-        for name, value in given.items():
-            field = self.get(name)
-            kind, default = (field.kind, field.default) if field is not None else ("", "")
-            if kind == "seed" or _is_changed(value, default):
-                changed[name] = _relative(value, folder) if kind == "files" and folder is not None else value
-        return changed
-
-
-def _is_changed(value: Any, default: str | tuple[str, ...]) -> bool:
-    return tuple(value) != tuple(default) if isinstance(value, list) else str(value) != str(default)
-
-
-def _relative(value: Any, folder: Path) -> Any:
-    if isinstance(value, list):
-        return [_relative(item, folder) for item in value]
-    path = Path(value)
-    return path.relative_to(folder).as_posix() if path.is_absolute() and path.is_relative_to(folder) else value
+- `id`: name on the wire. `label`: for people. `kind`: prompt, textarea, text, number, range, select, search, seed,
+  checkbox, colour, choices, files, pairs.
+- `group`: heading it stands under. `more`: True when folded.
+- `hint`: help and rules in one line. `note`: said of inputs that need a word ("type slider is not known").
+- `default`: text (or texts) that is sent when nothing is changed. `sample`: the model's own sample of a required
+  text; it is offered, never sent unasked. `empty`: what an empty choice is called ("none", "choose one").
+- `required`, `multiple`: as in the schema. `options`: [value, label, description, [trigger words]] of each choice.
+- `unit`: "px" or "s". `min`, `max`, `step`: decimal text. `max_length`: characters. `rule_step`: distance of the
+  numbers that fit the rule (4 for 4n+1).
+- `media`: "image", "video" or "audio" where a file input takes only these. `most`: largest number of files.
+"""
 
 
 def given_values(schema: ModelSchema, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,52 +59,63 @@ def given_values(schema: ModelSchema, values: Mapping[str, Any]) -> dict[str, An
     }
 
 
-def plan_form(schema: ModelSchema) -> FormPlan:
-    """Returns the form of a model. Never fails: odd inputs become text fields with a note."""
-    parameters, notes = _unique(schema.parameters)
-    own_groups = len({parameter.group for parameter in parameters if parameter.group}) > 1
-    plans = [_plan(item, is_prompt=item.id == schema.prompt_input, own_groups=own_groups) for item in parameters]
+def plan_form(schema: ModelSchema) -> dict[str, FieldPlan]:
+    """Returns the fields of a model's form in order. Never fails: odd inputs become text fields with a note."""
+    parameters: dict[str, Parameter] = {}
+    for item in schema.parameters:
+        parameters.setdefault(item.id, item)
+    groups = list(dict.fromkeys(item.group for item in parameters.values() if item.group))
+    own_groups = len(groups) > 1
+    plans = [_plan(item, item.id == schema.prompt_input, own_groups) for item in parameters.values()]
     if schema.free_form:
-        plans.append(_open_plan(plans))
-        notes = (*notes, "This model publishes no inputs. Names and values go to the service as typed.")
-    return FormPlan(tuple(_arrange(plans, own_groups)), notes)
+        name = f"{OPEN_FIELD}_" if OPEN_FIELD in parameters else OPEN_FIELD
+        hint = "name and value, as the service spells them"
+        plans.append({"id": name, "label": "Parameters", "kind": "pairs", "group": ESSENTIALS, "hint": hint})
+    left = VISIBLE_FIELDS  # which fields are folded is decided in the order of the model's page
+    for plan in plans:
+        if not (plan.get("required") or plan.get("more") or plan["kind"] in ("prompt", "seed", "files")):
+            left -= 1
+            plan["more"] = left < 0
+    order = ["", *(dict.fromkeys(plan["group"] for plan in plans if plan["group"]) if own_groups else _ORDER)]
+    plans.sort(key=lambda plan: (plan["kind"] != "prompt", plan["more"], order.index(plan["group"])))
+    shown = ({name: value for name, value in plan.items() if value not in ("", None, (), False)} for plan in plans)
+    return {plan["id"]: plan for plan in shown}
 
 
-def label_text(parameter: Parameter) -> str:
-    """Returns the label with a capital first letter; the name where there is none."""
-    label = parameter.label.strip() or parameter.id
-    return label if label == parameter.id else label[:1].upper() + label[1:]
+def form_notes(schema: ModelSchema) -> list[str]:
+    """Returns remarks about the schema itself."""
+    names, changed = [parameter.id for parameter in schema.parameters], schema.source.get("changed")
+    twice = dict.fromkeys(name for name in names if names.count(name) > 1)
+    notes = [f"The model lists {name} twice; the first is used." for name in twice]
+    if schema.free_form:
+        notes.append("This model publishes no inputs. Names and values go to the service as typed.")
+    return [*notes, f"Its inputs changed {changed}."] if changed else notes
 
 
-def _unique(parameters: Iterable[Parameter]) -> tuple[list[Parameter], tuple[str, ...]]:
-    seen: dict[str, Parameter] = {}
-    twice = [item.id for item in parameters if seen.setdefault(item.id, item) is not item]
-    return list(seen.values()), tuple(f"The model lists {name} twice; the first is used." for name in twice)
-
-
-def _plan(parameter: Parameter, *, is_prompt: bool, own_groups: bool) -> FieldPlan:
-    kind = "prompt" if is_prompt else _kind(parameter)
-    return FieldPlan(
-        id=parameter.id,
-        label=label_text(parameter),
-        kind=kind,
-        group="" if is_prompt else _group(parameter, kind, own_groups),
-        more=not is_prompt and not parameter.required and _is_advanced(parameter, kind, own_groups),
-        hint=_hint(parameter, kind),
-        note=_note(parameter),
+def _plan(parameter: Parameter, is_prompt: bool, own_groups: bool) -> FieldPlan:
+    kind, label = "prompt" if is_prompt else _kind(parameter), parameter.label.strip() or parameter.id
+    is_folded = not (is_prompt or parameter.required) and _is_advanced(parameter, kind, own_groups)
+    return {
+        "id": parameter.id,
+        "label": label if label == parameter.id else f"{label[:1].upper()}{label[1:]}",
+        "kind": kind,
+        "group": "" if is_prompt else _group(parameter, kind, own_groups),
+        "more": is_folded,
+        "hint": _hint(parameter, kind),
+        "note": _note(parameter),
         **_first_value(parameter),
-        required=parameter.required,
-        multiple=parameter.multiple,
-        options=tuple(_option(option) for option in parameter.options),
-        unit=_UNITS.get(parameter.id.lower(), ""),
-        min=parameter.min,
-        max=parameter.max,
-        step=parameter.step,
-        max_length=_whole(parameter.max) if kind in ("prompt", "textarea", "text") else None,
-        rule_step=parameter.number_rule.factor if parameter.number_rule else None,
-        media=expected_media(parameter) if kind == "files" else "",
-        most=_whole(parameter.max) if kind == "files" and parameter.multiple else None,
-    )
+        "required": parameter.required,
+        "multiple": parameter.multiple,
+        "options": tuple(_option(option) for option in parameter.options),
+        "unit": _UNITS.get(parameter.id.lower(), ""),
+        "min": parameter.min,
+        "max": parameter.max,
+        "step": parameter.step,
+        "max_length": _whole(parameter.max) if kind in ("prompt", "textarea", "text") else None,
+        "rule_step": parameter.number_rule.factor if parameter.number_rule else None,
+        "media": expected_media(parameter) if kind == "files" else "",
+        "most": _whole(parameter.max) if kind == "files" and parameter.multiple else None,
+    }
 
 
 def _first_value(parameter: Parameter) -> dict[str, Any]:
@@ -186,6 +127,8 @@ def _first_value(parameter: Parameter) -> dict[str, Any]:
     default = parameter.default if parameter.default is not None else ""
     if parameter.is_file:
         return {}
+    if isinstance(default, tuple) and not parameter.options:
+        default = ", ".join(default)
     if parameter.required and parameter.is_free_text:
         return {"sample": default if isinstance(default, str) else ""}
     if parameter.type == "multiselect":
@@ -195,11 +138,6 @@ def _first_value(parameter: Parameter) -> dict[str, Any]:
             return {}
         return {"empty": "choose one" if parameter.required else "none"}
     return {"default": default}
-
-
-def _open_plan(plans: list[FieldPlan]) -> FieldPlan:
-    name = f"{OPEN_FIELD}_" if OPEN_FIELD in {plan.id for plan in plans} else OPEN_FIELD
-    return FieldPlan(name, "Parameters", "pairs", ESSENTIALS, hint="name and value, as the service spells them")
 
 
 def _kind(parameter: Parameter) -> str:
@@ -224,13 +162,8 @@ def _kind(parameter: Parameter) -> str:
 def _group(parameter: Parameter, kind: str, own_groups: bool) -> str:
     if own_groups:
         return parameter.group or ESSENTIALS
-    if kind == "seed":
-        return SEED
-    if kind == "files":
-        return FILES
-    if _SIZE.search(parameter.id):
-        return SIZE
-    return SAMPLING if _SAMPLING.search(parameter.id) else ESSENTIALS
+    by_name = (group for group, pattern in ((SIZE, _SIZE), (SAMPLING, _SAMPLING)) if pattern.search(parameter.id))
+    return {"seed": SEED, "files": FILES}.get(kind) or next(by_name, ESSENTIALS)
 
 
 def _is_advanced(parameter: Parameter, kind: str, own_groups: bool) -> bool:
@@ -300,18 +233,3 @@ def _option(option: Option) -> tuple[str, str, str, tuple[str, ...]]:
         shape = "landscape" if width > height else "portrait" if width < height else "square"
         label = f"{width} × {height}, {shape}"
     return option.value, label, "" if same else option.description, option.trigger_words
-
-
-def _arrange(plans: list[FieldPlan], own_groups: bool) -> list[FieldPlan]:
-    """Puts the fields in their order; which are folded is decided in the order of the model's page."""
-    left = VISIBLE_FIELDS
-    placed: list[FieldPlan] = []
-    for plan in plans:
-        is_kept = plan.required or plan.kind in ("prompt", "seed", "files")
-        if not is_kept and not plan.more:
-            left -= 1
-            plan = plan if left >= 0 else replace(plan, more=True)
-        placed.append(plan)
-    groups = list(dict.fromkeys(plan.group for plan in placed)) if own_groups else list(_ORDER)
-    rank = {group: index for index, group in enumerate(["", *(group for group in groups if group)])}
-    return sorted(placed, key=lambda plan: (plan.kind != "prompt", plan.more, rank[plan.group]))

@@ -17,7 +17,6 @@ from wiro_nb.notebook import account
 from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.live import LiveView, read_position
 from wiro_nb.notebook.run.display import gone_note, is_settled, read_poster
-from wiro_nb.notebook.run.view import RunCardView
 from wiro_nb.notebook.session import current_context, session
 from wiro_nb.presentation.output import Displayable, Output
 from wiro_nb.presentation.run import jpeg_uri
@@ -220,6 +219,8 @@ class ListView(LiveView["NotebookRuns | Monitor"]):
         if action == "cancel":
             run.cancel()
             return
-        RunCardView(run, self.context).show_below(table)
+        from wiro_nb.notebook.run.card import LiveCard
+
+        table.attach(LiveCard(run, self.context).follow())
         if not run.done:
             session.manager().follow(run)

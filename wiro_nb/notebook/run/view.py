@@ -1,160 +1,25 @@
-"""The view of a run in its own output: the card and its buttons, a form opened below it, and the static output."""
+"""Runs in one output: a run with its card, and the results of a form."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import uuid
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from wiro_nb.display_registry import call
 from wiro_nb.execution.run import Run
-from wiro_nb.formatting import format_forecast
-from wiro_nb.ledger.state import RunState, Snapshot, Stage
-from wiro_nb.notebook.bridge import bridge
-from wiro_nb.notebook.live import LiveView, open_views, presenter, throttle
-from wiro_nb.notebook.run.display import gone_note, is_settled, read_poster, stack_outputs, static_output
-from wiro_nb.notebook.session import ExecutionContext, session
+from wiro_nb.notebook.bridge import LiveOutput, bridge
+from wiro_nb.notebook.live import LiveView, open_views, presenter
+from wiro_nb.notebook.run.display import is_settled, stack_outputs, static_output
+from wiro_nb.notebook.session import session
 from wiro_nb.presentation.output import Output
-from wiro_nb.presentation.run import jpeg_uri
 
 if TYPE_CHECKING:
-    from wiro_nb.notebook.form.controller import NotebookForm
-    from wiro_nb.notebook.widgets import OutputWidget
-    from wiro_nb.notebook.widgets.card import RunCard
+    from wiro_nb.notebook.run.card import LiveCard
 
-
-class RunCardView:
-    """A card of one run. Each button calls the method of its name, on any thread; no cell runs, so none displays.
-
-    Args:
-        run: The run.
-        context: The notebook that further runs belong to.
-        owner: The view or form that shows it: told when the run has settled; None below another view. A form
-            takes "Run again" and "Edit in form"; elsewhere they open one below the card.
-        notice: One sentence, such as why nothing was paid this time.
-    """
-
-    def __init__(
-        self, run: Run, context: ExecutionContext, owner: RunView | NotebookForm | None = None, notice: str = ""
-    ) -> None:
-        from wiro_nb.notebook.widgets.card import RunCard
-
-        self.run, self._context, self._owner = run, context, owner
-        self.card = RunCard(
-            run.snapshot,
-            again_price=_again_price(run.snapshot),
-            poster=jpeg_uri(read_poster(run)),
-            notice=notice or gone_note(run),
-            on_action=lambda action, _content: getattr(self, action)(),
-        )
-        self._stop_listening: Callable[[], None] = lambda: None
-
-    def show_below(self, widget: OutputWidget) -> None:
-        """Shows the card below another widget, in place of the one before."""
-        widget.attach(self.card)
-        self.follow()
-
-    def follow(self) -> None:
-        """Follows the run, which may have ended already or end meanwhile."""
-        self._stop_listening = self.run.on_change(self._update)
-        self._update(self.run.snapshot, is_paced=False)
-
-    def close(self) -> None:
-        """Closes the card; a second call does nothing."""
-        self._stop_listening()
-        throttle.drop(self.card)
-        self.card.close()
-
-    @property
-    def is_closed(self) -> bool:
-        """True when the card was closed, also by the form that shows it."""
-        return self.card.comm is None
-
-    def _update(self, snapshot: Snapshot, *, is_paced: bool = True) -> None:
-        is_end = is_settled(self.run)
-        if self.is_closed:
-            throttle.drop(self.card)
-        elif is_paced and not is_end and snapshot.stage is not Stage.FETCHING:
-            throttle.offer(self.card, lambda: self.card.update(snapshot))
-        else:  # the end is shown at once
-            throttle.drop(self.card)
-            poster, record = (jpeg_uri(read_poster(self.run)), self.run.record) if is_end else ("", None)
-            self.card.update(snapshot, poster=poster, record=record)
-        if is_end and self._owner is not None:
-            self._owner.refresh()
-
-    def cancel(self) -> None:
-        """Cancels the run."""
-        self.run.cancel()
-
-    def try_now(self) -> None:
-        """Asks the service at once."""
-        session.manager().follow(self.run)
-
-    def stop_watching(self) -> None:
-        """Closes the view, whose static output remains, or the card in its form; the run continues."""
-        if self._owner is not None:
-            (self._owner if isinstance(self._owner, RunView) else self).close()
-
-    def edit(self) -> None:
-        """Puts the settings of the run into a form, ready to be typed into."""
-        self._find_form(edits=True)
-
-    def run_again(self) -> None:
-        """Starts the run again in a form."""
-        self._find_form().run_again(self.run)
-
-    def _find_form(self, *, edits: bool = False) -> NotebookForm:
-        """Returns the form that shows the card, else a new one below it."""
-        owner = self._owner
-        if owner is None or isinstance(owner, RunView):
-            form: NotebookForm = call("form_of_run", self.run, self._context, owner)
-        else:
-            form = owner
-        if edits:
-            form.edit(self.run)
-        if form is not owner:
-            self.card.attach(form)
-        return form
-
-    def copy_cell(self) -> None:
-        """Copies the cell that makes the run."""
-        from wiro_nb.notebook.magic.cells import cell_of_run
-
-        self.card.reply("copy", text=cell_of_run(self.run, session.known_schema(self.run.model)))
-
-    def star(self) -> None:
-        """Marks the run as the best, or removes the mark."""
-        session.manager().star(self.run, not self.run.snapshot.starred)
-
-    def compare(self) -> None:
-        """Compares it with the run it was made from, else with the one before it, below the card."""
-        from wiro_nb.notebook.compare import ComparisonView
-
-        other = _find_other(self.run)
-        if other is None:
-            text = "There is no other finished run to compare it with: %wiro compare RUN RUN"
-            self.card.reply("notice", text=text)
-        else:
-            self.card.attach(ComparisonView([other, self.run]).widget)
-
-
-def _find_other(run: Run) -> Run | None:
-    """Returns the run that one was made from, else the latest finished one before it, same model first."""
-    manager, parent = session.manager(), (run.snapshot.parent or {}).get("run_id")
-    if parent is not None:
-        return manager.get(str(parent))
-    done = manager.runs(notebook=run.snapshot.notebook, state=RunState.SUCCEEDED, limit=50)
-    others = sorted((other for other in done if other.id != run.id), key=lambda other: other.id > run.id)
-    return next((other for other in others if other.model == run.model), others[0] if others else None)
-
-
-def _again_price(snapshot: Snapshot) -> str:
-    """Returns what another such run costs."""
-    if snapshot.is_free:
-        return "free"
-    return "price not listed" if snapshot.estimated_usd is None else format_forecast(snapshot.estimated_usd)
+_RESULTS_CLASS = "wiro-form-results"
+_FORM_KEY = "wiro_form"
+_MOST_RESULTS = 5
 
 
 class RunView(LiveView["Run"]):
@@ -196,15 +61,15 @@ class RunView(LiveView["Run"]):
             return own
         return replace(stack_outputs([own, *map(static_output, self._later)]), metadata=own.metadata)
 
-    def make_widget(self) -> RunCard:
+    def make_widget(self) -> LiveCard:
         """Returns the card."""
-        self._card = RunCardView(self.handle, self.context, self, self.notice)
-        self.unsubscribe = self._card.close
-        return self._card.card
+        from wiro_nb.notebook.run.card import LiveCard
+
+        return LiveCard(self.handle, self.context, self, self.notice)
 
     def follow(self) -> None:
         """Follows the run."""
-        self._card.follow()
+        self.widget.follow()
 
     def add(self, run: Run) -> None:
         """Puts a run that was started below the card into the static output (any thread)."""
@@ -217,6 +82,36 @@ class RunView(LiveView["Run"]):
         else:
             super().refresh()
             self.close_oldest()
+
+
+class FormResults(LiveOutput):
+    """The static output under one form; this kernel updates it as long as the form exists."""
+
+    def __init__(self) -> None:
+        self.key = uuid.uuid4().hex
+        super().__init__(f"form-{self.key}")
+        self._runs: list[Run] = []  # newest first
+
+    def place(self) -> None:
+        """Displays the output in the running cell, empty while there is no run."""
+        self.publish(update=False)
+
+    def add(self, run: Run) -> None:
+        """Puts a run on top (any thread)."""
+        with self._lock:
+            self._runs = [run, *self._runs][:_MOST_RESULTS]
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Brings the output up to date (any thread); does nothing where the form was never displayed."""
+        if self._shown is not None:
+            self.publish(update=True)
+
+    def render(self) -> Output:
+        """Returns the results, newest first, with the newest one's picture and record, and the form's key."""
+        stacked = stack_outputs([static_output(run) for run in self._runs])
+        metadata = {**stacked.metadata, _FORM_KEY: self.key}
+        return replace(stacked, html=f'<div class="{_RESULTS_CLASS}">{stacked.html}</div>', metadata=metadata)
 
 
 def _close_ended() -> None:

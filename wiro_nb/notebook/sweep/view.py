@@ -17,7 +17,6 @@ from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.live import LiveView, presenter, read_position
 from wiro_nb.notebook.run.display import gone_note, is_settled, read_poster, rebase_outputs
 from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, origin_of, parent_of
-from wiro_nb.notebook.run.view import RunCardView
 from wiro_nb.notebook.session import current_context, session
 from wiro_nb.notebook.sweep.rendering import grid_plan, head_data, render_sweep, sweep_tiles
 from wiro_nb.presentation.output import Output
@@ -173,7 +172,9 @@ class SweepView(LiveView[Sweep]):
             if action == "star":
                 self.handle.best = None if run.snapshot.starred else run
             elif action == "open":
-                RunCardView(run, self.context).show_below(self.widget)
+                from wiro_nb.notebook.run.card import LiveCard
+
+                self.widget.attach(LiveCard(run, self.context).follow())
             elif action == "cancel":
                 run.cancel()
             elif run.lacks_files:

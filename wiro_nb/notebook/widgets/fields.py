@@ -30,8 +30,8 @@ from wiro_nb.presentation.run import jpeg_uri
 from wiro_nb.schema.files import MAX_FILE_BYTES, accepted_types, is_url, open_file_input, sniff_type
 
 if TYPE_CHECKING:
+    from wiro_nb.notebook.form.controller import RunSources
     from wiro_nb.notebook.form.layout import FieldPlan
-    from wiro_nb.notebook.form.runs import RunSources
 
 
 class FieldValue(traitlets.TraitType[Any, Any]):
@@ -365,12 +365,10 @@ def make_field(plan: FieldPlan, upload_dir: Path | None, sources: RunSources | N
         sources: As `FileField` takes them.
         **common: Values of further traits.
     """
-    default = plan.default
-    if plan.kind == "files":
-        common |= {"upload_dir": upload_dir, "sources": sources}
-        return FileField(name=plan.id, multiple=plan.multiple, media=plan.media, **common)
-    if plan.kind != "choices" and isinstance(default, tuple):
-        default = ", ".join(default)
-    if plan.kind == "seed":
+    if plan["kind"] == "files":
+        common |= {"upload_dir": upload_dir, "sources": sources, "multiple": plan.get("multiple", False)}
+        return FileField(name=plan["id"], media=plan.get("media", ""), **common)
+    default = plan.get("default", "")
+    if plan["kind"] == "seed":
         common["pinned"] = default not in ("", "0", "-1")
-    return _KINDS.get(plan.kind, Field)(name=plan.id, value=default, **common)
+    return _KINDS.get(plan["kind"], Field)(name=plan["id"], value=default, **common)

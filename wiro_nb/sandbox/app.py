@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,8 @@ class Service:
     ) -> None:
         self._store, self._faults, self._files = store, faults, Files(data / "files", origin_of(port))
         self._keys = {name: store.meta(name) for name in KEYS}
-        self._catalogue, events = Catalogue(engines["clip"].schemas), EventBroker(store, faults)
+        self._engines, self._catalogue = engines, Catalogue(engines["clip"].schemas)
+        events = EventBroker(store, faults)
         self._runner = Runner(store, self._files, events, engines, speed, faults)
         self._requests: Counter[str] = Counter()
         post: dict[str, Handler] = {
@@ -119,8 +121,8 @@ class Service:
 
     def _run(self, body: Body) -> dict[str, Any]:
         """Creates a task. Checks in this order: model, inputs, balance, slots."""
-        model = _usable(self._catalogue.at_run_path(body.request.path_params["path"].strip("/")))
-        if reason := self._runner.unavailable(model):
+        model = _usable(self._catalogue.by_run_path.get(body.request.path_params["path"].strip("/")))
+        if reason := self._engines[model.kind].unavailable(model.schema.run_path):
             raise Failure(1, reason)
         check_inputs(model.schema, body)
         self._check_account(model)
@@ -137,11 +139,11 @@ class Service:
         if model.is_free:
             return
         balance = self._store.balance_usd
-        if balance < model.least_balance_usd:
-            message = f"Insufficient balance. At least {model.least_balance_usd} USD is required to run a task."
-            raise Failure(97, message)
+        least = Decimal("10" if "training" in model.schema.categories else "0.50")
+        if balance < least:
+            raise Failure(97, f"Insufficient balance. At least {least} USD is required to run a task.")
         slots = max(1, int(balance / 10))
-        if balance <= _NO_LIMIT_ABOVE_USD and self._runner.busy >= slots:
+        if balance <= _NO_LIMIT_ABOVE_USD and len(self._store.unfinished) >= slots:
             raise Failure(96, f"Concurrent task limit reached: {slots} for a balance of {balance:.2f} USD.")
 
     def _add_task(
@@ -195,14 +197,14 @@ class Service:
 
     def _tool_detail(self, body: Body) -> dict[str, Any]:
         """Shows one model with its inputs and price."""
-        model = _usable(self._catalogue.by_slug(f"{body.text('slugowner')}/{body.text('slugproject')}"))
+        model = _usable(self._catalogue.by_slug.get(f"{body.text('slugowner')}/{body.text('slugproject')}"))
         return {"tool": [model.detail]}
 
     def _audit(self, body: Body) -> dict[str, Any]:
         """Returns the audit log: balance, slots in use, requests so far, and every task with its bill."""
         return {
             "balance_usd": str(self._store.balance_usd),
-            "busy": self._runner.busy,
+            "busy": len(self._store.unfinished),
             "requests": dict(self._requests),
             "tasks": self._store.audit(),
         }
@@ -225,7 +227,7 @@ class Service:
 
         `model` and `parameters` say what it runs, `created` when it was made (Unix time).
         """
-        model = _usable(self._catalogue.at_run_path(body.text("model") or "sandbox/plain-clip"))
+        model = _usable(self._catalogue.by_run_path.get(body.text("model") or "sandbox/plain-clip"))
         created = float(body.text("created") or time.time())
         task = self._add_task(model, body.fields.get("parameters", {}), _TEAMMATES_PROJECT, created)
         task.move_to("task_start", created)

@@ -81,34 +81,21 @@ _LINGER = "hh" if sys.platform == "win32" else "ii"
 _CHUNK = 16_384
 
 
-@dataclass(frozen=True)
-class Fault:
-    """A fault to apply now."""
-
-    kind: str
-    value: str = ""
-
-    def number(self, default: float) -> float:
-        """Returns the rule's value as a number."""
-        try:
-            return float(self.value)
-        except ValueError:
-            return default
-
-
 @dataclass
-class _Rule:
-    """One rule and how many calls it has seen.
+class Fault:
+    """One rule: what goes wrong, where, and at which calls.
 
     Attributes:
+        kind, value: What it does.
         places: The names of calls that it applies to.
-        fault: What it does.
-        first, last: Which calls it matches.
-        share: The share of calls it matches, instead of counting, or None.
+        first, last: Which calls it applies to.
+        share: The share of calls it applies to, instead of counting, or None.
+        count: How many calls it has seen.
     """
 
+    kind: str
+    value: str
     places: frozenset[str]
-    fault: Fault
     first: int
     last: float
     share: float | None
@@ -121,6 +108,13 @@ class _Rule:
         if self.share is not None:
             return self.chance.random() < self.share
         return self.first <= self.count <= self.last
+
+    def number(self, default: float) -> float:
+        """Returns the value as a number."""
+        try:
+            return float(self.value)
+        except ValueError:
+            return default
 
 
 class Faults:
@@ -141,10 +135,10 @@ class Faults:
 
     def match(self, place: str) -> list[Fault]:
         """Counts one call at a place and returns its faults, in the order of the rules."""
-        return [rule.fault for rule in self._rules if place in rule.places and rule.matches()]
+        return [rule for rule in self._rules if place in rule.places and rule.matches()]
 
 
-def _read_rule(text: str, seed: str) -> _Rule:
+def _read_rule(text: str, seed: str) -> Fault:
     match = _RULE.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is not PLACE:KIND[=VALUE][@WHEN], where WHEN is 3, 2-4, 2+ or 0.25")
@@ -155,9 +149,10 @@ def _read_rule(text: str, seed: str) -> _Rule:
     kinds = KINDS.get(place, KINDS["rest"])
     if kind not in kinds:
         raise ValueError(f"{text!r}: {place} knows {', '.join(sorted(kinds))}")
-    return _Rule(
+    return Fault(
+        kind=kind,
+        value=match["value"] or "",
         places=frozenset(ENDPOINTS if place == "*" else [place]),
-        fault=Fault(kind, match["value"] or ""),
         first=int(first or 1),
         last=math.inf if match["onward"] or not first else int(match["last"] or first),
         share=float(share) if share else None,
@@ -185,10 +180,9 @@ def watched_protocol(faults: Faults) -> type[asyncio.Protocol]:
 
 def reset_connection(transport: asyncio.Transport) -> None:
     """Aborts a TCP connection: the peer sees a reset, not an end of stream."""
-    raw = transport.get_extra_info("socket")
     with contextlib.suppress(OSError):  # the peer may have closed first
-        if raw is not None:
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack(_LINGER, 1, 0))
+        linger = struct.pack(_LINGER, 1, 0)
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     transport.abort()
 
 
@@ -207,57 +201,61 @@ class FaultMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves a request, or applies its fault."""
-        place = _place(scope)
+        place, faults = _place(scope), []
         if place:
             self._requests[place] += 1
-        faults = self._faults.match(place) if place and scope["type"] == "http" else []
+            faults = self._faults.match(place) if place != "socket" else []
+        if faults:
+            await asyncio.sleep(sum(fault.number(1.0) for fault in faults if fault.kind == "delay"))
+        fault = next((fault for fault in faults if fault.kind != "delay"), None)
         with contextlib.suppress(ClientDisconnect):
-            if faults:
-                await asyncio.sleep(sum(fault.number(1.0) for fault in faults if fault.kind == "delay"))
-            fault = next((fault for fault in faults if fault.kind != "delay"), None)
-            if fault is None:
-                await self._app(scope, receive, send)
-            elif answer := _replacement(fault):
-                await answer(scope, receive, send)
-            else:
-                await self._break(fault, place == "file", scope, receive, send)
+            answer = await self._answer(fault, place == "file", scope, receive) if fault else self._app
+            await answer(scope, receive, send)
 
-    async def _break(self, fault: Fault, is_file: bool, scope: Scope, receive: Receive, send: Send) -> None:
-        """Breaks a connection, or changes an answer."""
-        transport: asyncio.Transport = scope["state"]["transport"]
-        if fault.kind == "no-range":
-            scope["headers"] = [item for item in scope["headers"] if item[0] not in (b"range", b"if-range")]
-            await self._app(scope, receive, send)
-            return
-        if fault.kind == "hang":
-            while (await receive())["type"] != "http.disconnect":
-                pass
-            return
-        answer = await _collect(self._app, scope, receive) if fault.kind != "reset" else Response()
-        if fault.kind in ("reset", "reset-after"):
-            reset_connection(transport)
-            await asyncio.sleep(0.01)  # the server notices the loss before it misses an answer
-            return
-        body, headers = bytes(answer.body), dict(answer.headers)
-        if fault.kind == "slow":
-            chunks = _send_slowly(body, max(1, int(fault.number(2000) / 10)))
-            answer = StreamingResponse(chunks, answer.status_code, headers)
-        elif fault.kind == "cut-body" or (fault.kind == "cut" and is_file):
-            answer = StreamingResponse(_cut(body, transport), answer.status_code, headers)
-        else:
-            body = self._changed(fault, body)
-            answer = Response(body, answer.status_code, {**headers, "content-length": str(len(body))})
-        await answer(scope, receive, send)
+    async def _answer(self, fault: Fault, is_file: bool, scope: Scope, receive: Receive) -> ASGIApp:
+        """Returns what answers a request that has a fault; for most kinds after the application handled it."""
+        kind = "cut-body" if is_file and fault.kind == "cut" else fault.kind
+        match kind:
+            case "html" | "wrong-type":
+                return Response(_PAGE, media_type="text/html")
+            case "empty":
+                return Response(b"", media_type="application/json")
+            case "code":
+                return Failure(int(fault.number(0)), f"Sandbox fault with code {fault.value or 0}.").response()
+            case "redirect":
+                return RedirectResponse(fault.value or "http://127.0.0.1:9/", 302)
+            case "endless":
+                return StreamingResponse(_zeros(), media_type="video/mp4")
+            case "hang":
+                return _hang
+            case "reset":
+                return _reset
+            case "no-range":
+                scope["headers"] = [item for item in scope["headers"] if item[0] not in (b"range", b"if-range")]
+                return self._app
+            case status if status.isdecimal():
+                pause_s = fault.value or ("1" if status == "429" else "")
+                headers = {"Retry-After": pause_s} if pause_s else {}
+                return Response(b"Sandbox fault", int(status), headers, "text/plain")
+        status_code, headers, body = await _collect(self._app, scope, receive)
+        match kind:
+            case "reset-after":
+                return _reset
+            case "slow":
+                chunks = _send_slowly(body, max(1, int(fault.number(2000) / 10)))
+                return StreamingResponse(chunks, status_code, headers)
+            case "cut-body":
+                return StreamingResponse(_cut(body, scope), status_code, headers)
+            case "cut" | "short":
+                body = body[: len(body) // 2]
+            case _:
+                body = json.dumps(self._change(fault, json.loads(body))).encode()
+        return Response(body, status_code, {**headers, "content-length": str(len(body))})
 
-    def _changed(self, fault: Fault, body: bytes) -> bytes:
-        if fault.kind in ("cut", "short"):
-            return body[: len(body) // 2]
-        try:
-            content = json.loads(body)
-        except ValueError:
-            return body
+    def _change(self, fault: Fault, content: dict[str, Any]) -> dict[str, Any]:
+        """Returns an answer with wrong types, unknown statuses, or without its outputs."""
         if fault.kind == "wrong-types":
-            return json.dumps({**mistyped(content), "result": content.get("result")}).encode()
+            return {**mistyped(content), "result": content["result"]}
         for task in content.get("tasklist", ()):
             if fault.kind == "unknown-status" and task["status"] not in TERMINAL:
                 task["status"] = UNKNOWN_STATUS
@@ -265,7 +263,7 @@ class FaultMiddleware:
                 self._ended_details[task["id"]] += 1
                 if self._ended_details[task["id"]] <= fault.number(1):
                     task["outputs"] = []
-        return json.dumps(content).encode()
+        return content
 
 
 def _place(scope: Scope) -> str | None:
@@ -290,39 +288,28 @@ def mistyped(value: Any) -> Any:
     return str(value)
 
 
-def _replacement(fault: Fault) -> Response | None:
-    """Returns the answer of a fault that replaces the whole answer; None for other faults."""
-    match fault.kind:
-        case "html" | "wrong-type":
-            return Response(_PAGE, media_type="text/html")
-        case "empty":
-            return Response(b"", media_type="application/json")
-        case "code":
-            return Failure(int(fault.number(0)), f"Sandbox fault with code {fault.value or 0}.").response()
-        case "redirect":
-            return RedirectResponse(fault.value or "http://127.0.0.1:9/", 302)
-        case "endless":
-            return StreamingResponse(_zeros(), media_type="video/mp4")
-        case status if status.isdecimal():
-            pause_s = fault.value or ("1" if status == "429" else "")
-            headers = {"Retry-After": pause_s} if pause_s else {}
-            return Response(b"Sandbox fault", int(status), headers, "text/plain")
-    return None
-
-
-async def _collect(app: ASGIApp, scope: Scope, receive: Receive) -> Response:
-    """Runs the application and returns its answer."""
+async def _collect(app: ASGIApp, scope: Scope, receive: Receive) -> tuple[int, dict[str, str], bytes]:
+    """Runs the application and returns the status, headers and body of its answer."""
     messages: list[Message] = []
 
     async def keep(message: Message) -> None:
         messages.append(message)
 
-    # With these the server would send the file itself, past this middleware.
-    extensions = {name: value for name, value in scope.get("extensions", {}).items() if "send" not in name}
-    await app({**scope, "extensions": extensions}, receive, keep)
-    answer = Response(b"".join(message.get("body", b"") for message in messages[1:]), messages[0]["status"])
-    answer.raw_headers = list(messages[0]["headers"])
-    return answer
+    await app(scope, receive, keep)
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in messages[0]["headers"]}
+    return messages[0]["status"], headers, b"".join(message.get("body", b"") for message in messages[1:])
+
+
+async def _hang(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers nothing until the client gives up."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _reset(scope: Scope, receive: Receive, send: Send) -> None:
+    """Resets the connection."""
+    reset_connection(scope["state"]["transport"])
+    await asyncio.sleep(0.01)  # the server notices the loss before it misses an answer
 
 
 async def _send_slowly(body: bytes, chunk_bytes: int) -> AsyncIterator[bytes]:
@@ -332,10 +319,10 @@ async def _send_slowly(body: bytes, chunk_bytes: int) -> AsyncIterator[bytes]:
         await asyncio.sleep(0.1)
 
 
-async def _cut(body: bytes, transport: asyncio.Transport) -> AsyncIterator[bytes]:
+async def _cut(body: bytes, scope: Scope) -> AsyncIterator[bytes]:
     """Yields half of a body, and closes the connection once it has gone out."""
     yield body[: len(body) // 2]
-    transport.close()
+    scope["state"]["transport"].close()
     await asyncio.sleep(0.01)
 
 

@@ -15,15 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from wiro_nb.sandbox.engines import Kind
-from wiro_nb.schema.types import (
-    ModelSchema,
-    Option,
-    Parameter,
-    schema_from_dict,
-)
+from wiro_nb.schema import bundled_models
+from wiro_nb.schema.types import ModelSchema, Parameter, schema_from_dict
 
-MIN_BALANCE_USD = Decimal("0.50")
-_TRAINING_BALANCE_USD = Decimal(10)
 _FIRST_NUMBER = 501
 _OWN_FIELDS = {"number", "entries", "cps", "approximate_usd", "as_list", "kind", "refusal"}
 _UNIT = Decimal("0.000000000001")
@@ -85,11 +79,6 @@ class Model:
             "taskstat": {"runcount": "0", "successcount": "0", "errorcount": "0"},
         }
 
-    @property
-    def least_balance_usd(self) -> Decimal:
-        """The balance that a run needs to start."""
-        return _TRAINING_BALANCE_USD if "training" in self.schema.categories else MIN_BALANCE_USD
-
     def cost_usd(self, parameters: Mapping[str, Any], quantities: Mapping[str, float]) -> Decimal:
         """Returns the cost of a run, 12 decimal places.
 
@@ -125,38 +114,28 @@ class Model:
 
 
 class Catalogue:
-    """All models, found by run path or by slug.
+    """All models.
 
     Args:
         schemas: The models that an engine offers, all free; None for the sandbox's own with made-up prices.
+
+    Attributes:
+        by_run_path: By `owner/name` of the Run endpoint.
+        by_slug: By the slug of the page, and by run path.
     """
 
     def __init__(self, schemas: Iterable[ModelSchema] | None = None) -> None:
-        if schemas is None:
-            chosen = _read_models()
-        else:
-            free = [{"inputs": {}, "price": 0.0, "priceMethod": "cpr"}]
-            chosen = [
-                Model(item, number, free, is_free=True) for number, item in enumerate(schemas, _FIRST_NUMBER)
-            ]
-        self.models = tuple(model for model in chosen if model.refusal is None)
-        self._by_run_path = {model.schema.run_path: model for model in chosen}
-        self._by_slug = {model.schema.slug: model for model in chosen}
-
-    def at_run_path(self, path: str) -> Model | None:
-        """Returns the model that runs at `owner/name`; the slug alone is no path."""
-        return self._by_run_path.get(path)
-
-    def by_slug(self, slug: str) -> Model | None:
-        """Returns the model of a page, by its slug or its run path."""
-        return self._by_slug.get(slug) or self._by_run_path.get(slug)
+        models = _read_models() if schemas is None else [_make_free(*item) for item in enumerate(schemas)]
+        self.by_run_path = {model.schema.run_path: model for model in models}
+        self.by_slug = {**self.by_run_path, **{model.schema.slug: model for model in models}}
 
     def search(self, text: str, categories: Iterable[str]) -> list[Model]:
-        """Returns the models that contain every word and have all categories."""
+        """Returns the models that can be run, contain every word and have all categories."""
         return [
             model
-            for model in self.models
-            if all(word in _searched_text(model.schema) for word in text.lower().split())
+            for model in self.by_run_path.values()
+            if model.refusal is None
+            and all(word in _searched_text(model.schema) for word in text.lower().split())
             and set(categories) <= set(model.schema.categories)
         ]
 
@@ -178,16 +157,19 @@ def _item(parameter: Parameter) -> dict[str, Any]:
     if parameter.type == "multiselect":
         item["options"] = [{"id": option.value, "text": option.label} for option in parameter.options]
     elif parameter.kind == "choice":
-        item["options"] = [_option(option) for option in parameter.options]
+        item["options"] = [
+            {
+                "label": option.label,
+                "value": option.value,
+                "description": option.description,
+                "triggerwords": option.trigger_words,
+            }
+            for option in parameter.options
+        ]
     if parameter.default is not None:
         item["default"] = _default(parameter)
     bounds = {"min": parameter.min, "max": parameter.max, "step": parameter.step}
     return {**item, **{name: value for name, value in bounds.items() if value is not None}}
-
-
-def _option(option: Option) -> dict[str, Any]:
-    more = {"description": option.description, "triggerwords": list(option.trigger_words)}
-    return {"label": option.label, "value": option.value, **{name: value for name, value in more.items() if value}}
 
 
 def _default(parameter: Parameter) -> Any:
@@ -199,9 +181,12 @@ def _default(parameter: Parameter) -> Any:
     return ",".join(default) if isinstance(default, tuple) else default or ""
 
 
-def _read_models() -> list[Model]:
-    from wiro_nb.schema import bundled_models  # late: reads files
+def _make_free(index: int, schema: ModelSchema) -> Model:
+    entries = [{"inputs": {}, "price": 0.0, "priceMethod": "cpr"}]
+    return Model(schema, _FIRST_NUMBER + index, entries, is_free=True)
 
+
+def _read_models() -> list[Model]:
     content = tomllib.loads(Path(__file__).with_name("models.toml").read_text("utf-8"))
     prices = content["prices"]
     found = [

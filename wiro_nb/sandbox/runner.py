@@ -6,7 +6,7 @@ import asyncio
 import math
 import re
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -56,19 +56,10 @@ class Runner:
     active: dict[int, _ActiveTask] = field(default_factory=dict, init=False)
     _coroutines: set[asyncio.Task[None]] = field(default_factory=set, init=False)
 
-    @property
-    def busy(self) -> int:
-        """Number of slots in use."""
-        return len(self.active)
-
-    def unavailable(self, model: Model) -> str | None:
-        """Returns why a model cannot run here, or None."""
-        return self.engines[model.kind].unavailable(model.schema.run_path)
-
-    def resume(self, find_model: Callable[[str], Model | None]) -> None:
+    def resume(self, models: Mapping[str, Model]) -> None:
         """Queues again what a former process left unfinished; fails tasks that can never finish."""
         for task in self.store.load_unfinished():
-            model = find_model(task.slug)
+            model = models.get(task.slug)
             task.requeue()
             if model is not None and task.restarts <= _MAX_RESTARTS:
                 self.store.save_task(task)

@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import logging
 import math
 import os
 import signal
@@ -55,13 +54,10 @@ def _number(kind: Callable[[str], T], low: float, end: float, expected: str, **w
     """Returns a reader of numbers from `low` to below `end`, or of one of some words."""
 
     def read(text: str) -> T:
-        try:
-            if text in words:
-                return words[text]
-            if low <= (number := kind(text)) < end:
+        with contextlib.suppress(ValueError, ArithmeticError):
+            number = words[text] if text in words else kind(text)
+            if text in words or low <= number < end:
                 return number
-        except (ValueError, ArithmeticError):
-            pass
         raise argparse.ArgumentTypeError(expected)
 
     return read
@@ -159,59 +155,6 @@ def _create_engines(options: argparse.Namespace) -> Mapping[Kind, Engine]:
     return {"clip": PlaceholderEngine(), "image": instant, "text": instant}
 
 
-class InstanceLock:
-    """The exclusive right to serve a data folder.
-
-    Args:
-        folder: The data folder; created when missing.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o700)
-        self._info_path = folder / "sandbox.json"
-        self._lock = sqlite3.connect(folder / "lock", timeout=0, isolation_level=None, check_same_thread=False)
-
-    def acquire(self) -> dict[str, Any] | None:
-        """Locks the folder, or reads the address of the sandbox that holds it.
-
-        Returns:
-            None when the lock was acquired, else the connection info of the running sandbox.
-
-        Raises:
-            TimeoutError: Another process holds the lock and publishes no address.
-            sqlite3.Error: The lock file cannot be written.
-        """
-        deadline = time.monotonic() + _WAIT_S
-        while time.monotonic() < deadline:
-            try:
-                self._lock.execute("BEGIN EXCLUSIVE")
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
-                    raise
-            else:
-                self._info_path.unlink(missing_ok=True)
-                return None
-            with contextlib.suppress(OSError, ValueError):
-                return dict(json.loads(self._info_path.read_text()))
-            time.sleep(0.05)  # the other process is still starting
-        raise TimeoutError(f"{self._info_path.parent.name}: in use by a process that does not answer")
-
-    def publish(self, info: dict[str, Any]) -> None:
-        """Writes the connection info, readable by its owner only."""
-        write_atomically(self._info_path, json.dumps(info).encode(), mode=0o600)
-
-    def retire(self) -> None:
-        """Removes the address before this sandbox ends: a new process then waits for the lock instead."""
-        if self._lock.in_transaction:
-            self._info_path.unlink(missing_ok=True)
-
-    def close(self) -> None:
-        """Releases the lock."""
-        self.retire()
-        self._lock.close()
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Serves until stdin closes or Ctrl-C.
 
@@ -222,13 +165,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0, or 1 when the data folder or the port is not available.
     """
     options = read_options(sys.argv[1:] if argv is None else argv)
+    info_path = options.data / "sandbox.json"
     try:
-        with contextlib.closing(InstanceLock(options.data)) as lock:
-            running = lock.acquire()
+        options.data.mkdir(parents=True, exist_ok=True)
+        options.data.chmod(0o700)
+        with contextlib.closing(sqlite3.connect(options.data / "lock", timeout=0, isolation_level=None)) as lock:
+            running = _find_running(lock, info_path)
             if running is None:
-                _serve(options, lock)
+                try:
+                    _serve(options, info_path)
+                finally:
+                    info_path.unlink(missing_ok=True)
                 return 0
-    except (OSError, TimeoutError, sqlite3.Error) as error:
+    except (OSError, sqlite3.Error) as error:
         print(f"The sandbox could not start: {error}", file=sys.stderr)
         print("  next: another --port or --data", file=sys.stderr)
         return 1
@@ -242,7 +191,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _serve(options: argparse.Namespace, lock: InstanceLock) -> None:
+def _find_running(lock: sqlite3.Connection, info_path: Path) -> dict[str, Any] | None:
+    """Locks the data folder, or returns the connection info of the sandbox that serves it.
+
+    Raises:
+        TimeoutError: Another process holds the lock and publishes no address.
+        sqlite3.Error: The lock file cannot be written.
+    """
+    deadline = time.monotonic() + _WAIT_S
+    while time.monotonic() < deadline:
+        with contextlib.suppress(sqlite3.OperationalError):  # another process has it
+            lock.execute("BEGIN EXCLUSIVE")
+            info_path.unlink(missing_ok=True)
+            return None
+        with contextlib.suppress(OSError, ValueError):
+            return dict(json.loads(info_path.read_text()))
+        time.sleep(0.05)  # the other process is still starting
+    raise TimeoutError(f"{info_path.parent.name}: in use by a process that does not answer")
+
+
+def _serve(options: argparse.Namespace, info_path: Path) -> None:
     store = Store(options.data / "sandbox.sqlite", options.balance)
     listener = _bind(options.port, int(store.meta("port") or 0))
     port = int(listener.getsockname()[1])
@@ -268,17 +236,13 @@ def _serve(options: argparse.Namespace, lock: InstanceLock) -> None:
         timeout_keep_alive=_KEEP_ALIVE_S,
         backlog=_BACKLOG,
     )
-    # uvicorn 0.54 calls a refused handshake (the fault `socket:refuse`) an error of the application.
-    logging.getLogger("uvicorn.error").addFilter(lambda entry: "completing handshake" not in entry.getMessage())
-
     server = uvicorn.Server(config)
     if not options.stay:
-        _end_with_stdin(server, lock)
+        _end_with_stdin(server, info_path)
     # The socket listens already: who connects now is served in a moment.
-    lock.publish(info)
+    write_atomically(info_path, json.dumps(info).encode(), mode=0o600)
     print(json.dumps(info), flush=True)
-    with contextlib.suppress(OSError):
-        os.dup2(2, 1)  # who started this reads one line: the pipe must neither fill up nor break
+    os.dup2(2, 1)  # who started this reads one line: the pipe must neither fill up nor break
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises a signal again once it has shut down
         asyncio.run(server.serve(sockets=[listener]))
@@ -298,20 +262,16 @@ def _bind(port: int, port_used_last: int) -> socket.socket:
         return socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
 
 
-def _end_with_stdin(server: uvicorn.Server, lock: InstanceLock) -> None:
+def _end_with_stdin(server: uvicorn.Server, info_path: Path) -> None:
     """Ends the server when the other end of stdin closes; a terminal or a file never ends it."""
-    try:
-        kind = os.fstat(0).st_mode
-    except OSError:
-        return
+    kind = os.fstat(0).st_mode
     if not (stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind)):
         return
 
     def watch() -> None:
-        with contextlib.suppress(OSError):
-            while os.read(0, 1024):
-                pass
-        lock.retire()
+        while os.read(0, 1024):
+            pass
+        info_path.unlink(missing_ok=True)  # a new process then waits for the lock instead
         server.should_exit = True
 
     threading.Thread(target=watch, name="stdin", daemon=True).start()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import socket
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -16,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from wiro_nb.sandbox.serve import read_options
+from wiro_nb.sandbox import serve
 
 FIRST_LINE = {"base_url", "socket_url", "api_key", "api_secret", "key_only_api_key", "pid", "version"}
 INSTANT = ("--engine", "instant", "--speed", "instant")
@@ -42,9 +44,16 @@ def test_the_first_line_says_how_to_reach_it_and_closing_stdin_ends_it(tmp_path:
     assert set(info) == FIRST_LINE
     assert info["pid"] == process.pid
     assert info["base_url"].startswith("http://127.0.0.1:")
+    address = ("127.0.0.1", int(info["base_url"].split(":")[2].split("/")[0]))
+    head = f"POST /v1/Run/sandbox/image HTTP/1.1\r\nHost: localhost\r\nx-api-key: {info['key_only_api_key']}"
+    with socket.create_connection(address, timeout=60) as gone:  # a client that ends within its request
+        gone.sendall(f"{head}\r\nContent-Length: 9\r\n\r\n{{".encode())
+    with socket.create_connection(address, timeout=60) as other:  # by now that one is served
+        other.sendall(f"{head}\r\nContent-Length: 2\r\n\r\n{{}}".encode())
+        assert other.recv(15) == b"HTTP/1.1 200 OK"
     assert finish(process) == (0, "")
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", int(info["base_url"].split(":")[2].split("/")[0])), timeout=60)
+        socket.create_connection(address, timeout=60)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
@@ -75,7 +84,9 @@ def test_stay_goes_on_without_stdin(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX permissions")
 def test_secrets_lie_in_files_of_the_owner_alone(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
     process, info = start(tmp_path)
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
     for name in ("sandbox.json", "sandbox.sqlite"):
         assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600, name
     assert json.loads((tmp_path / "sandbox.json").read_text()) == info
@@ -86,7 +97,7 @@ def test_secrets_lie_in_files_of_the_owner_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("port", ["99999", "-1", "x"])
 def test_a_port_out_of_range_is_refused(tmp_path: Path, port: str) -> None:
     with pytest.raises(SystemExit) as refused:
-        read_options(["--port", port, "--data", str(tmp_path)])
+        serve.read_options(["--port", port, "--data", str(tmp_path)])
     assert refused.value.code == 2
 
 
@@ -98,6 +109,16 @@ def test_a_port_in_use_is_said_in_a_sentence(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("The sandbox could not start:")
     assert "Traceback" not in done.stderr
+
+
+def test_a_folder_that_stays_locked_is_said_after_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(serve, "_WAIT_S", 0.1)
+    with contextlib.closing(sqlite3.connect(tmp_path / "lock", isolation_level=None)) as lock:
+        lock.execute("BEGIN EXCLUSIVE")
+        assert serve.main(["--data", str(tmp_path)]) == 1
+    assert "in use by a process that does not answer" in capsys.readouterr().err
 
 
 def test_after_kill_9_everything_is_there_and_unfinished_tasks_finish(new_caller: Callable[..., Any]) -> None:
@@ -122,13 +143,15 @@ def test_after_kill_9_everything_is_there_and_unfinished_tasks_finish(new_caller
     assert Decimal(audit["balance_usd"]) == Decimal("999.97")
 
 
-def test_files_are_found_on_another_port(new_caller: Callable[..., Any]) -> None:
+def test_where_the_last_port_is_taken_another_one_serves_the_same_files(new_caller: Callable[..., Any]) -> None:
     caller = new_caller("--speed", "instant")
     files = {"startImage": ("a.png", b"picture", "image/png")}
     made = caller.ok("/Run/sandbox/plain-clip", files=files, data={"prompt": "[hold] x", "fps": "8"})
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        caller.sandbox.args += ("--port", str(free.getsockname()[1]))
-    caller.sandbox.restart()
+    former = caller.sandbox.origin
+    caller.sandbox.stop()
+    with socket.create_server(("127.0.0.1", int(former.rpartition(":")[2]))):
+        caller.sandbox.start()
+    assert caller.sandbox.origin != former
     caller.until(made, "task_start")
     url = caller.task(made)["parameters"]["startImage"]
     assert (url.startswith(caller.sandbox.origin), caller.http.get(url).content) == (True, b"picture")
@@ -145,8 +168,7 @@ def test_a_polite_end_leaves_unfinished_tasks_for_the_next_start(new_caller: Cal
 
 def test_help_names_every_fault_and_directive() -> None:
     from wiro_nb.sandbox.faults import DIRECTIVES, KINDS
-    from wiro_nb.sandbox.serve import build_parser
 
-    shown = build_parser().format_help()
+    shown = serve.build_parser().format_help()
     assert [kind for kinds in KINDS.values() for kind in kinds if kind not in shown] == []
     assert [name for name in DIRECTIVES if f"[{name}]" not in shown] == []

@@ -102,7 +102,7 @@ class Worker:
         self._runtimes: dict[str, ServiceRuntime] = {}
         self._active: dict[str, ActiveRun] = {}
         self._turn = asyncio.Lock()
-        self._background: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._heart: asyncio.Task[None] | None = None
         self._closing = False
 
@@ -127,7 +127,7 @@ class Worker:
             return
         held_until = None if prepared is None else run.snapshot.lease_until
         active = self._active[run.id] = ActiveRun(run, prepared, held_until)
-        active.task = asyncio.create_task(self._drive(active), name=f"wiro-run-{run.short_id}")
+        active.task = self._spawn(self._drive(active), f"wiro-run-{run.short_id}")
 
     def runtime(self, run: Run) -> ServiceRuntime:
         """Returns what submits and follows the runs of a run's service, made at first use."""
@@ -153,9 +153,7 @@ class Worker:
                         return  # whoever reopens it from now on asks for its files
                 elif not run.done:
                     await asyncio.sleep(self.writer.settings.observe_s)
-        except asyncio.CancelledError:
-            raise
-        except (Exception, SystemExit, KeyboardInterrupt) as stopped:  # whatever it is, waiters must be woken
+        except Exception as stopped:  # whatever it is, waiters must be woken
             error = no_longer_followed(run, stopped)
             await self._release_lease(run.id)  # any process may take it over
             run._end(run.snapshot.with_changes({"message": error.message}), error)
@@ -187,7 +185,7 @@ class Worker:
         """Takes a run from where it is to its end, while this process has its lease; True once it is there."""
         run, runtime = active.run, self.runtime(active.run)  # this raises when there is no key for its service
         if self._heart is None or self._heart.done():
-            self._heart = asyncio.create_task(self._heartbeat(), name="wiro-heartbeat")
+            self._heart = self._spawn(self._heartbeat(), "wiro-heartbeat")
         try:
             if not await self._ensure_lease(active):
                 return False
@@ -280,10 +278,11 @@ class Worker:
         """Updates whether the user has picked a run as the best."""
         self.writer.change(run, starred=is_starred)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str | None = None) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     # Leases ----------------------------------------------------------------------------------
 
@@ -327,8 +326,7 @@ class Worker:
         """Waits for pending answers, releases all leases and wakes waiters."""
         self._closing = True
         await asyncio.gather(*(runtime.submitter.drain(timeout_s / 2) for runtime in self._runtimes.values()))
-        left = list(self._active.values())
-        tasks = [*self._background, *(task for task in (self._heart, *(one.task for one in left)) if task)]
+        left, tasks = list(self._active.values()), list(self._tasks)
         await self.finisher.close()
         for task in tasks:
             task.cancel()

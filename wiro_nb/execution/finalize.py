@@ -50,14 +50,9 @@ class Finisher:
         self._late: dict[asyncio.Task[None], str] = {}
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def finalize(self, run: Run, end: TaskEnd | None) -> None:
-        """Writes the end of a task to the run's folder, the ledger and the handle.
-
-        Args:
-            run: The run.
-            end: How its task ended; None when the service does not know the task any more.
-        """
-        if end is None or end.state is not RunState.SUCCEEDED:
+    async def finalize(self, run: Run, end: TaskEnd) -> None:
+        """Writes the end of a task to the run's folder, the ledger and the handle."""
+        if end.state is not RunState.SUCCEEDED:
             await self._end(run, end)
             return
         task = end.task
@@ -95,16 +90,15 @@ class Finisher:
             return await asyncio.to_thread(call, *arguments)
 
     async def _end(
-        self, run: Run, end: TaskEnd | None, outputs: tuple[RunOutput, ...] = (), private: Path = Path()
+        self, run: Run, end: TaskEnd, outputs: tuple[RunOutput, ...] = (), private: Path = Path()
     ) -> None:
         ledger, folder = self._writer.ledger, _folder_of(run)
         error = error_of(run.snapshot, end)
-        state = RunState.FAILED if end is None else end.state
         changes = end_changes(run.snapshot, end, error, outputs)
         try:
-            final = run.snapshot.with_changes({"state": state, **changes})
-            made_by, embed = {} if end is None else end.task.made_by, self._writer.settings.embed_record
-            text, stored = await self._run_in_thread(save_record, final, private, folder, made_by, embed)
+            final = run.snapshot.with_changes({"state": end.state, **changes})
+            embed = self._writer.settings.embed_record
+            text, stored = await self._run_in_thread(save_record, final, private, folder, end.task.made_by, embed)
             changes |= {"record": text, "outputs": stored}
         except Exception:
             # The clip is here and paid; a record that cannot be written must not turn it into a failure.
@@ -113,8 +107,8 @@ class Finisher:
         def write() -> LedgerRow:
             # Refuses a run that another process ended. Until it is committed no process can end it, so that the
             # files are those that the ledger tells of, however long this process was frozen before.
-            row = ledger.finish(run.id, state, **changes)
-            moved = move_files(private, folder, row.outputs) if state is RunState.SUCCEEDED else row.outputs
+            row = ledger.finish(run.id, end.state, **changes)
+            moved = move_files(private, folder, row.outputs) if end.state is RunState.SUCCEEDED else row.outputs
             if moved == row.outputs:
                 return row
             return ledger.amend(run.id, outputs=moved, message=describe_problem(moved))

@@ -81,8 +81,8 @@ class Follower:
         self._poller: asyncio.Task[None] | None = None
         self._readers: set[asyncio.Task[None]] = set()
 
-    async def follow(self, run: Run) -> TaskEnd | None:
-        """Follows a submitted run to its end; returns None when the service does not know the task any more."""
+    async def follow(self, run: Run) -> TaskEnd:
+        """Follows a submitted run to its end."""
         row, ledger = run.snapshot, self._writer.ledger
         assert row.task_id is not None
         past = await self._writer.ledger_call(lambda: ledger.past_runs(row.model, row.service))
@@ -304,14 +304,15 @@ class Follower:
 
     # The end ---------------------------------------------------------------------------------
 
-    async def _read_end(self, one: _Followed) -> TaskEnd | None:
+    async def _read_end(self, one: _Followed) -> TaskEnd:
         """Reads Detail until the tracker believes the end: files may be listed late, and are paid."""
         pauses = chain([_READ_END_S], self._writer.settings.late_outputs_s, repeat(_LONGEST_READ_END_S))
         while one.tracker.end is None:
             try:
                 await self._read_detail(one)
                 if self._is_gone(one):
-                    return None
+                    unknown = Task(one.run.task_id or "", "", status="")
+                    return TaskEnd(unknown, RunState.FAILED, one.run.snapshot.stage, is_unknown=True)
             except WiroError as error:
                 self._lose_contact([one], error)
             if one.tracker.end is None:

@@ -31,15 +31,10 @@ _RECORDED = (
 )
 
 
-def error_of(row: Snapshot, end: TaskEnd | None) -> WiroError | None:
-    """Returns why a run has no result; None for a success.
-
-    Args:
-        row: The run.
-        end: How its task ended; None when the service does not know the task any more.
-    """
+def error_of(row: Snapshot, end: TaskEnd) -> WiroError | None:
+    """Returns why a run has no result; None for a success."""
     run = f"run {row.short_id}"
-    if end is None:
+    if end.is_unknown:
         return RunFailed(
             f"the service does not know task {row.task_id} of {run} any more",
             billed="What it cost is unknown: the service has no record of it.",
@@ -68,28 +63,25 @@ def error_of(row: Snapshot, end: TaskEnd | None) -> WiroError | None:
 
 
 def end_changes(
-    row: Snapshot, end: TaskEnd | None, error: WiroError | None, outputs: tuple[RunOutput, ...]
+    row: Snapshot, end: TaskEnd, error: WiroError | None, outputs: tuple[RunOutput, ...]
 ) -> dict[str, Any]:
     """Returns what the end changes of the run's row; `error` is that of `error_of`."""
-    task = end.task if end is not None else None
+    task, submitted, started = end.task, row.submitted_at, row.started_at
     # As seen here, else as the service says, which counts whole seconds.
-    said = (task.finished or task.cancelled) if task is not None else None
-    finished = (end.seen_at if end is not None else None) or said or utc_now()
-    submitted, started = row.submitted_at, row.started_at
-    reason = end.message if end is not None else ""
+    finished = end.seen_at or task.finished or task.cancelled or utc_now()
     finished = max(finished, submitted or finished)
     started = max(started, submitted) if started and submitted else started
     return {
-        "stage": end.stage if end is not None else row.stage,
+        "stage": end.stage,
         "percent": row.percent,
         "outputs": outputs,
-        "exit_code": task.exit_code if task is not None else None,
-        "compute_s": task.compute_s if task is not None else None,
-        "cost_usd": _cost_of(row, end) if end is not None else None,
+        "exit_code": task.exit_code,
+        "compute_s": task.compute_s,
+        "cost_usd": _cost_of(row, end),
         "started_at": min(started, finished) if started else None,
         "finished_at": finished,
         # Views add the run's name and state.
-        "message": reason or error.message if error else describe_problem(outputs),
+        "message": end.message or error.message if error else describe_problem(outputs),
         "error": error.to_dict() if error else None,
     }
 

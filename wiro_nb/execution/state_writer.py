@@ -151,7 +151,7 @@ def session_closed_error(run: Run) -> WiroError:
     )
 
 
-def no_longer_followed(run: Run, error: BaseException) -> WiroError:
+def no_longer_followed(run: Run, error: Exception) -> WiroError:
     """Completes an error that ends the following of a run and not the run: what it costs, how to come back."""
     is_known = isinstance(error, WiroError)
     _log.error("run %s stopped being followed: %s", run.short_id, error, exc_info=None if is_known else error)

@@ -57,13 +57,15 @@ class TaskEnd:
         stage: Where it ended.
         message: Why it failed, in one line; "" for other ends.
         seen_at: When an event told of the end (UTC), or None.
+        is_unknown: The service does not know the task any more; then nothing else is known either.
     """
 
     task: Task
     state: RunState
     stage: Stage
-    message: str
-    seen_at: datetime | None
+    message: str = ""
+    seen_at: datetime | None = None
+    is_unknown: bool = False
 
 
 class Tracker:

@@ -19,8 +19,8 @@ from wiro_nb.formatting import format_estimate
 from wiro_nb.presentation.models import describe_request, preview_rerun
 from wiro_nb.presentation.reproduction import Verified, comparison_output
 from wiro_nb.provenance.export import CrateRun, export_crate, write_csv
-from wiro_nb.reproduce import find_input, find_sources, find_to_rerun
-from wiro_nb.reproduce.compare import compare_sources, find_side
+from wiro_nb.reproduce import find_input, find_run, find_sources, find_to_rerun, locate_files
+from wiro_nb.reproduce.compare import compare_sources
 from wiro_nb.reproduce.replay import MissingFile, plan_rerun, require_ready
 from wiro_nb.reproduce.seal import seal_notebook
 from wiro_nb.reproduce.verify import verify as check
@@ -136,10 +136,7 @@ def export(arguments: argparse.Namespace) -> None:
 
 
 def _write_crate(manager: Manager, found: Sequence[Source], arguments: argparse.Namespace) -> Path:
-    runs = []
-    for item in found:
-        side = find_side(manager, item.name if item.path is not None else item.run_id)
-        runs.append(CrateRun(item.record, side.files))
+    runs = [CrateRun(item.record, locate_files(item, find_run(manager, item))) for item in found]
 
     def find(sha256: str) -> Path | None:
         places = (find_input(manager, Path.cwd(), item, sha256) for item in found)

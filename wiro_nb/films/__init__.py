@@ -177,8 +177,7 @@ class Film:
         """Stops sending shots and requests cancellation of unfinished runs; returns at once."""
         self.stop()
         for run in self.runs:
-            if not run.done:
-                run.cancel()
+            run.cancel()
         return self
 
     def retry(self) -> Film:
@@ -237,12 +236,6 @@ class Film:
                 self._stopped.wait(_TICK_S)
             if not self._is_stopped() and len(self.runs) == len(self.shots) and self._failure() is None:
                 self._join()
-        except Exception as error:
-            _log.exception("the film %s stopped", self.plan.title)
-            self._join_error = WiroError(
-                f"the film stopped: {type(error).__name__}: {error}",
-                hint="run the cell again: it sends only the rest",
-            )
         finally:
             self._ended.set()
             self._notify()
@@ -313,8 +306,7 @@ class Film:
 
     def _on_join_progress(self, done: int, total: int) -> None:
         self.progress = (done, total)
-        if done == total or done % 25 == 0:
-            self._notify()
+        self._notify()
 
     def _notify(self) -> None:
         for callback in self._callbacks:

@@ -12,7 +12,6 @@ from typing import Any
 
 from wiro_nb.errors import BadRecord, InputError
 from wiro_nb.execution.download import measure_output
-from wiro_nb.execution.run import Run
 from wiro_nb.execution.run_record import recorded_output
 from wiro_nb.files import hash_file, is_there, keep_input, reason_of, relative_path
 from wiro_nb.ids import new_run_id
@@ -105,12 +104,12 @@ class JoinedFilm:
         return [how, *([left_out] if dropped else []), *film["notes"], *named, *unsigned]
 
 
-def find_parts(manager: Manager, sources: Sequence[str | Path | Run], notebook: str | None = None) -> list[Part]:
+def find_parts(manager: Manager, sources: Sequence[str | Path], notebook: str | None = None) -> list[Part]:
     """Returns the clips to be joined, verified against their records.
 
     Args:
         manager: Its ledger knows the runs.
-        sources: Runs, ids, clips, `run.json` files.
+        sources: Ids of runs, clips, `run.json` files.
         notebook: Whose runs come first where a part of an id fits several.
 
     Raises:
@@ -122,8 +121,8 @@ def find_parts(manager: Manager, sources: Sequence[str | Path | Run], notebook: 
     return [_find_part(manager, source, notebook) for source in sources]
 
 
-def _find_part(manager: Manager, source: str | Path | Run, notebook: str | None) -> Part:
-    named_file = Path(source) if isinstance(source, (str, Path)) and is_there(Path(source)) else None
+def _find_part(manager: Manager, source: str | Path, notebook: str | None) -> Part:
+    named_file = Path(source) if is_there(Path(source)) else None
     note = ""
     try:
         side = find_side(manager, source, notebook=notebook)

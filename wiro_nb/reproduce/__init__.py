@@ -7,7 +7,6 @@ and `seal` gathers a notebook's records in its metadata.
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from wiro_nb import local_models
 from wiro_nb.config import LOCAL, cache_dir
 from wiro_nb.errors import BadRecord, UnknownRun
 from wiro_nb.execution.requests import notebook_dir_of_row
+from wiro_nb.execution.run import Run
 from wiro_nb.execution.run_record import build_run_record
 from wiro_nb.files import INPUTS_FOLDER, OUTPUTS_FOLDER, is_there, resolve_inside
 from wiro_nb.ledger.state import LedgerRow
@@ -26,7 +26,6 @@ from wiro_nb.provenance.made_by import used_repositories
 from wiro_nb.provenance.record import check_record
 from wiro_nb.session.manager import Manager
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _LONGEST_COMMIT = 12
 _LATEST = 500
 """How many runs of the ledger may point to further stores of inputs."""
@@ -62,12 +61,10 @@ def find_sources(
     try:
         row = manager.ledger.find(text, notebook)
     except UnknownRun:
-        if notebook is None or not is_there(Path(notebook)):
-            raise
-        # A notebook that comes from another machine holds the records of its runs.
-        with contextlib.suppress(UnknownRun, BadRecord):
-            found = find_records(f"{notebook}#{text}", ignore_hash=ignore_hash)
-            return [replace(item, name=item.short_id) for item in found]
+        if notebook is not None:  # one that comes from another machine holds the records of its runs
+            with contextlib.suppress(UnknownRun, BadRecord):
+                found = find_records(f"{notebook}#{text}", ignore_hash=ignore_hash)
+                return [replace(item, name=item.short_id) for item in found]
         raise
     return [Source(record_of(row), row.short_id, "ledger")]
 
@@ -135,6 +132,36 @@ def locate_output(holder: Path, output: Mapping[str, Any]) -> Path | None:
     return None
 
 
+def find_run(manager: Manager, source: Source) -> Run | None:
+    """Returns the run of a record, or None where this machine's ledger does not have it.
+
+    Raises:
+        UnknownRun: It is not done, and the source is no file that holds its record.
+    """
+    if manager.ledger.lookup(source.run_id) is None:
+        return None
+    run = manager.get(source.run_id)
+    if source.path is None and not run.state.is_final:
+        raise UnknownRun(
+            f"run {run.short_id} is not done: {run.status}",
+            hint=f"%wiro wait {run.short_id}",
+            query=run.id,
+            near=[],
+        )
+    return run
+
+
+def locate_files(source: Source, run: Run | None) -> list[Path | None]:
+    """Returns the files of a record by position of the output; None where one is not on this machine.
+
+    They are looked for beside the file that holds the record, then in the run's folder; `run` is from `find_run`.
+    """
+    saved = {output.sha256: run.snapshot.find_file(output) for output in run.outputs} if run is not None else {}
+    outputs = source.record["outputs"]
+    beside = [source.path and locate_output(source.path, output) for output in outputs]
+    return [place or saved.get(output.get("sha256")) for place, output in zip(beside, outputs, strict=True)]
+
+
 def record_of(row: LedgerRow) -> dict[str, Any]:
     """Returns a run's record; of one that has none yet, what the ledger knows of its request.
 
@@ -159,10 +186,8 @@ def find_input(manager: Manager, home: Path, source: Source, sha256: str) -> Pat
         manager: Its ledger names further stores.
         home: The notebook's folder.
         source: Where the record was found.
-        sha256: What a record says; anything that is no hash is not looked for.
+        sha256: From a checked record.
     """
-    if _SHA256.fullmatch(sha256) is None:
-        return None
     for folder in dict.fromkeys(_stores(manager, home, source.path)):
         for path in sorted(folder.glob(f"{sha256}*")):
             if path.is_file() and not path.is_symlink():
@@ -183,8 +208,7 @@ def _stores(manager: Manager, home: Path, path: Path | None) -> Iterator[Path]:
         yield base / "inputs"  # an exported crate
     yield cache_dir() / "inputs"
     for row in manager.ledger.list(limit=_LATEST):
-        if row.request.get("files"):
-            yield notebook_dir_of_row(row) / OUTPUTS_FOLDER / INPUTS_FOLDER
+        yield notebook_dir_of_row(row) / OUTPUTS_FOLDER / INPUTS_FOLDER
 
 
 # Weights -------------------------------------------------------------------------------------

@@ -13,13 +13,13 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wiro_nb.errors import BadRecord, InputError, UnknownRun
+from wiro_nb.errors import BadRecord, InputError
 from wiro_nb.execution.run import Run
 from wiro_nb.files import hash_file, is_there
 from wiro_nb.media import decode
 from wiro_nb.provenance.embed import hash_media
 from wiro_nb.provenance.made_by import made_by_facts
-from wiro_nb.reproduce import find_source, locate_output
+from wiro_nb.reproduce import find_run, find_source, locate_files
 from wiro_nb.session.manager import Manager
 
 if TYPE_CHECKING:
@@ -71,13 +71,13 @@ class Side:
     Attributes:
         label: What to call it.
         record: Of the run; None for a clip that carries none.
-        files: Its files on this machine, by position of the output; None where one is not here.
+        files: Its files on this machine, one for each output of the record; None where one is not here.
         run: The run, where this machine's ledger has it.
     """
 
     label: str
     record: Mapping[str, Any] | None
-    files: tuple[Path | None, ...]
+    files: Sequence[Path | None]
     run: Run | None = None
 
 
@@ -123,14 +123,12 @@ class Comparison:
         return {**names, "same": self.is_same, "settings": settings, "outputs": outputs}
 
 
-def find_side(manager: Manager, source: str | Path | Run, *, notebook: str | None = None) -> Side:
+def find_side(manager: Manager, source: str | Path, *, notebook: str | None = None) -> Side:
     """Returns a run, clip, sidecar or notebook's run as one side of a comparison.
 
     Raises:
-        UnknownRun, BadRecord: There is no such thing, or several.
+        UnknownRun, BadRecord: There is no such thing, or several, or the run is not done.
     """
-    if isinstance(source, Run):
-        return _side_of_run(source)
     path = Path(source)
     is_clip = is_there(path) and path.is_file() and path.suffix.lower() not in _NO_CLIPS
     try:
@@ -138,47 +136,35 @@ def find_side(manager: Manager, source: str | Path | Run, *, notebook: str | Non
     except BadRecord as error:
         if not is_clip or error.reason != "none":
             raise
-        return Side(path.name, None, (path,))
-    if found.path is None:
-        return _side_of_run(manager.get(found.run_id))
-    run = manager.get(found.run_id) if manager.ledger.lookup(found.run_id) is not None else None
-    outputs: list[Any] = found.record["outputs"]
+        return Side(path.name, None, [path])
+    run = find_run(manager, found)
     if not is_clip:
-        return Side(
-            Path(found.name).name, found.record, tuple(_locate(found.path, one, run) for one in outputs), run
-        )
+        return Side(Path(found.name).name, found.record, locate_files(found, run), run)
     # One of several files of a run: its own entry is the one to compare.
+    outputs: list[Any] = found.record["outputs"]
     own = outputs if len(outputs) == 1 else [output for output in outputs if output["name"] == path.name][:1]
-    return Side(path.name, {**found.record, "outputs": own}, (path,), run)
-
-
-def parent_side(manager: Manager, side: Side, *, notebook: str | None = None) -> Side:
-    """Returns the run that a run was made again from, or continues.
-
-    Raises:
-        InputError: It has no parent. UnknownRun: neither this machine nor the notebook has the parent.
-    """
-    parent = side.record.get("parent") if side.record is not None else None
-    if not parent:
-        raise InputError(
-            f"{side.label} was not made from another run: name two to compare",
-            hint=f"%wiro compare {side.label} RUN",
-        )
-    return find_side(manager, str(parent["run_id"]), notebook=notebook)
+    return Side(path.name, {**found.record, "outputs": own or [{}]}, [path], run)
 
 
 def compare_sources(
-    manager: Manager, sources: Sequence[str | Path | Run], *, notebook: str | None = None
+    manager: Manager, sources: Sequence[str | Path], *, notebook: str | None = None
 ) -> list[Comparison]:
     """Compares the first of these with each other one; one alone with the run it was made from.
 
     Raises:
-        UnknownRun, BadRecord, InputError: As `find_side` and `parent_side`.
+        UnknownRun, BadRecord: As `find_side`; also where the run that one alone was made from is not here.
+        InputError: One alone was made from no other run.
         MissingExtra: As `compare_sides`.
     """
     first, *others = [find_side(manager, source, notebook=notebook) for source in sources]
     if not others:
-        first, others = parent_side(manager, first, notebook=notebook), [first]
+        parent = first.record.get("parent") if first.record is not None else None
+        if not parent:
+            raise InputError(
+                f"{first.label} was not made from another run: name two to compare",
+                hint=f"%wiro compare {first.label} RUN",
+            )
+        first, others = find_side(manager, str(parent["run_id"]), notebook=notebook), [first]
     return [compare_sides(first, other) for other in others]
 
 
@@ -212,37 +198,12 @@ def _compare_outputs(left: Side, right: Side, position: int) -> OutputComparison
 
 def _arrived_identical(left: Side, right: Side, position: int, one: Path, two: Path) -> bool:
     """True when both files are unchanged since download and the service sent the same bytes."""
-    recorded = [_recorded(side, position) for side in (left, right)]
+    recorded = [side.record["outputs"][position] if side.record is not None else {} for side in (left, right)]
     hashes = [output.get("sha256") for output in recorded]
     if hashes[0] is None or hashes[0] != hashes[1]:
         return False
     media = {output.get("media_sha256") for output in recorded} | {hash_media(one), hash_media(two)}
     return len(media) == 1 and None not in media
-
-
-def _recorded(side: Side, position: int) -> Mapping[str, Any]:
-    outputs = side.record["outputs"] if side.record is not None else []
-    return outputs[position] if position < len(outputs) and len(outputs) == len(side.files) else {}
-
-
-def _side_of_run(run: Run) -> Side:
-    if not run.state.is_final:
-        raise UnknownRun(
-            f"run {run.short_id} is not done: {run.status}",
-            hint=f"%wiro wait {run.short_id}",
-            query=run.id,
-            near=[],
-        )
-    return Side(run.short_id, run.record, tuple(map(run.snapshot.find_file, run.outputs)), run)
-
-
-def _locate(holder: Path, output: Mapping[str, Any], run: Run | None) -> Path | None:
-    """Returns an output's file, looked for beside the file that holds the record, then in the run's folder."""
-    place = locate_output(holder, output)
-    if place is not None or run is None:
-        return place
-    own = (item for item in run.outputs if item.sha256 == output.get("sha256"))
-    return next(filter(None, map(run.snapshot.find_file, own)), None)
 
 
 # Settings -------------------------------------------------------------------------------------
@@ -305,8 +266,6 @@ def compare_clips(left: Path, right: Path) -> OutputComparison:
             return OutputComparison(left.name, "different", note=f"their sizes are {sizes}")
         values.append(_psnr(one, two))
     note = "" if counts[0] == counts[1] else f"their frame counts are {counts[0]} and {counts[1]}"
-    if not values:
-        return OutputComparison(left.name, "different", note=note)
     verdict = "same frames" if not note and min(values) == IDENTICAL_DB else "different"
     return OutputComparison(left.name, verdict, sum(values) / len(values), min(values), note, tuple(values))
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -114,19 +115,19 @@ def _dump(path: Path, notebook: dict[str, Any]) -> bytes:
 
 
 def _hidden_runs(manager: Manager, notebook: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    executed: dict[str, list[tuple[datetime, datetime]]] = {}
+    executed = []
     for cell in notebook["cells"]:
         times = _execution(cell["metadata"])
         if cell["cell_type"] == "code" and times is not None:
-            source = "".join(cell["source"])
-            executed.setdefault(hashlib.sha256(source.encode("utf-8", "replace")).hexdigest(), []).append(times)
+            source = "".join(cell["source"]).encode("utf-8", "replace")
+            executed.append((hashlib.sha256(source).hexdigest(), *times))
     if not executed:
         return {}
     found = {}
-    for row in manager.ledger.list(
-        limit=None, since=min(start for times in executed.values() for start, _ in times)
-    ):
-        is_here = any(start <= row.created <= end for start, end in executed.get(row.source_sha256 or "", ()))
+    for row in manager.ledger.list(limit=None, since=min(start for _, start, _ in executed)):
+        is_here = any(
+            row.source_sha256 == sha256 and start <= row.created <= end for sha256, start, end in executed
+        )
         if is_here and (record := row.load_record()) is not None:
             found[row.run_id] = record
     return found
@@ -135,10 +136,8 @@ def _hidden_runs(manager: Manager, notebook: Mapping[str, Any]) -> dict[str, dic
 def _execution(metadata: Mapping[str, Any]) -> tuple[datetime, datetime] | None:
     """Returns when a cell was executed, from when until when; papermill writes UTC without saying so."""
     for runner, first, last in _TIMES:
-        try:
+        with suppress(KeyError, TypeError, ValueError, OverflowError):
             return _moment(metadata[runner][first]), _moment(metadata[runner][last])
-        except (KeyError, TypeError, ValueError, OverflowError):
-            continue
     return None
 
 

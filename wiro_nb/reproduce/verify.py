@@ -80,16 +80,14 @@ def _check_ledger(manager: Manager) -> list[Finding]:
     findings = [Finding("note", "ledger", "ledger", notice) for notice in manager.ledger.take_notices()]
     if integrity != "ok":
         findings.append(Finding("problem", "ledger", "ledger", f"its file is damaged: {integrity}"))
-    rows = manager.ledger.list(limit=None)
-    pairs = [
-        (row, output)
-        for row in rows
-        for output in row.outputs
-        if output.path and (output.stored_sha256 or output.sha256)
-    ]
-    problems = [(row, problem) for row, output in pairs if (problem := _check_output(row, output))]
-    findings += [Finding("problem", "file", f"run {row.short_id}", problem) for row, problem in problems]
-    summary = f"{len(rows)} runs, {len(pairs) - len(problems)} of {len(pairs)} files as they were saved"
+    rows, checked, whole = manager.ledger.list(limit=None), 0, 0
+    for row in rows:
+        for output in row.outputs:
+            if output.path and (output.stored_sha256 or output.sha256):
+                problem = _check_output(row, output)
+                findings += [Finding("problem", "file", f"run {row.short_id}", problem)] if problem else []
+                checked, whole = checked + 1, whole + (not problem)
+    summary = f"{len(rows)} runs, {whole} of {checked} files as they were saved"
     return [*findings, Finding("ok", "ledger", "ledger", summary)]
 
 
@@ -101,7 +99,7 @@ def _check_output(row: LedgerRow, output: RunOutput) -> str:
     try:
         found = hash_file(path)
     except OSError as error:
-        return f"{output.path}: {error.strerror or error}."
+        return f"{output.path}: {error.strerror}."
     # Writing the record into a clip changes its bytes, so the file has a hash of its own beside the service's.
     is_same = found == (output.stored_sha256 or output.sha256)
     return "" if is_same else f"{output.path} was changed after it was saved."

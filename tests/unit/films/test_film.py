@@ -14,7 +14,17 @@ import pytest
 
 from tests.manager_tools import VACE, WAN
 from tests.unit.ledger.ledger_tools import done
-from wiro_nb.errors import BudgetExceeded, ConfirmationNeeded, InputError, InvalidParameter, RunFailed, WiroError
+from wiro_nb.errors import (
+    BudgetExceeded,
+    ConfirmationNeeded,
+    InputError,
+    InvalidParameter,
+    RunCancelled,
+    RunFailed,
+    TimedOut,
+    UnknownRun,
+    WiroError,
+)
 from wiro_nb.execution.requests import Origin
 from wiro_nb.films import Film
 from wiro_nb.films.extend import ordered, read_shots
@@ -198,6 +208,55 @@ def test_outside_notebooks_a_film_is_refused_for_what_was_spent_outside_notebook
     with pytest.raises(BudgetExceeded) as refused:
         confirmed(manager, film)
     assert refused.value.hint.startswith("%config WiroMagics.budget_usd"), "another %wiro budget would not help"
+
+
+def test_a_film_under_way_is_waited_for_asked_and_cancelled(manager: Manager, sandbox: Any) -> None:
+    """A callback that raises, a shot that does not exist and a second retry change nothing."""
+    film = start(manager, [{"prompt": "a storm to be cancelled [hold]"}, {"prompt": "waves", "from": "previous"}])
+    calls: list[None] = []
+
+    def change() -> None:
+        calls.append(None)
+        raise RuntimeError("a defect of the caller")
+
+    stop = film.on_change(change)
+    with pytest.raises(TimedOut, match=r"not done after 0\.3 s; it continues"):
+        film.wait(0.3)
+    drivers = [thread.name for thread in threading.enumerate()].count("wiro-film")
+    film.retry()
+    assert [thread.name for thread in threading.enumerate()].count("wiro-film") == drivers
+    with pytest.raises(UnknownRun, match="no shot is called none; there are shot-1, shot-2"):
+        film.run("none")
+    film.cancel()
+    assert film.runs[0].wait(DEADLINE_S, check=False).state is RunState.CANCELLED
+    assert calls
+    stop()
+    other = start(manager, [{"prompt": "a storm"}])
+    with pytest.raises(RunCancelled, match="the film was stopped"):
+        film.retry().wait(DEADLINE_S)
+    assert other.wait(DEADLINE_S).cost_usd == other.runs[0].cost_usd
+    assert other.run("shot-1") is other.runs[0]
+
+
+def test_clips_that_are_gone_are_downloaded_and_a_file_that_came_meanwhile_stays(
+    manager: Manager, sandbox: Any
+) -> None:
+    film = start(manager, STORM, "gone").wait(DEADLINE_S)
+    assert film.path is not None
+    for path in (film.path, *(run.path for run in film.runs)):
+        assert path is not None
+        path.unlink()
+    before = runs_asked(sandbox)
+    again = start(manager, changed(STORM, "waves", prompt="other waves [hold]"), "gone")
+    assert again.runs[0].path is not None, "its last frame is needed"
+    film.path.write_bytes(b"precious")
+    sandbox.release(sandbox.task_of("other waves [hold]"))
+    with pytest.raises(InputError, match=r"gone\.mp4 exists and is no film"):
+        again.wait(DEADLINE_S)
+    assert film.path.read_bytes() == b"precious"
+    film.path.unlink()
+    assert len(read_embedded(again.retry().wait(DEADLINE_S).path or Path())["film"]["parts"]) == 4
+    assert runs_asked(sandbox) - before == 1
 
 
 def test_an_edited_film_takes_the_place_of_the_one_under_way(manager: Manager, sandbox: Any) -> None:

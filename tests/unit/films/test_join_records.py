@@ -24,7 +24,8 @@ from wiro_nb.session.manager import Manager
 
 
 def film_of(manager: Manager, sources: list[Any], name: str = "film.mp4", **options: Any) -> film_file.JoinedFilm:
-    return join_parts(find_parts(manager, sources), FilmTarget(Path.cwd() / name, Path.cwd(), **options))
+    named = [getattr(source, "id", source) for source in sources]
+    return join_parts(find_parts(manager, named), FilmTarget(Path.cwd() / name, Path.cwd(), **options))
 
 
 def test_a_film_holds_the_records_of_its_parts_and_their_times(manager: Manager) -> None:
@@ -100,9 +101,16 @@ def test_a_changed_file_that_is_named_is_joined_without_its_record(manager: Mana
     data = bytearray(Path("mine.mp4").read_bytes())
     data[data.index(b"mdat") + 60] ^= 1  # a text inside the pictures' data
     Path("mine.mp4").write_bytes(bytes(data))
-    (_, part) = find_parts(manager, ["other.mp4", "mine.mp4"])
-    assert part.record is None
-    assert "its record describes another file" in part.note
+    altered = run.path.read_bytes().replace(b"a hen", b"a hat")
+    Path("altered.mp4").write_bytes(altered)
+    Path("bare.mp4").write_bytes(altered.replace(b'{"wiro_nb"', b'{"holiday"'))
+    _, *parts = find_parts(manager, ["other.mp4", "mine.mp4", "altered.mp4", "bare.mp4"])
+    assert [part.record for part in parts] == [None] * 3
+    assert [part.note for part in parts] == [
+        "mine.mp4 was changed: its record describes another file.",
+        "altered.mp4: its record is refused.",
+        "bare.mp4 carries no record of how it was made.",
+    ]
 
 
 def test_another_file_is_never_replaced(manager: Manager) -> None:

@@ -177,6 +177,16 @@ def test_the_clips_of_a_film_are_its_components(tmp_path: Path, identity: None) 
     assert named[1:] == [(name, "componentOf", is_signed) for name, is_signed in parts.items()]
 
 
+def test_a_file_whose_type_carries_no_record_is_not_signed(tmp_path: Path, identity: None) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "a.jpg")
+    before = (tmp_path / "a.jpg").read_bytes()
+    found = embed_and_sign(tmp_path / "a.jpg", make_record())
+    assert found == ("files of this type carry no record", None, "")
+    assert (tmp_path / "a.jpg").read_bytes() == before
+
+
 @pytest.mark.parametrize("content", [b"", b"no key", None])
 def test_a_key_that_cannot_sign_leaves_the_clip_with_its_record(
     tmp_path: Path, identity: None, monkeypatch: pytest.MonkeyPatch, content: bytes | None

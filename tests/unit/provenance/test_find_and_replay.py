@@ -23,7 +23,7 @@ from wiro_nb.provenance.find import Source, find_records, merge_runs, records_in
 from wiro_nb.provenance.record import write_sidecar
 from wiro_nb.redaction import MASK
 from wiro_nb.reproduce import find_source
-from wiro_nb.reproduce.compare import Side, compare_clips, compare_settings, parent_side
+from wiro_nb.reproduce.compare import compare_clips, compare_settings, compare_sources
 from wiro_nb.reproduce.replay import Replay, check_prepared, plan_replay
 from wiro_nb.reproduce.seal import seal_notebook
 from wiro_nb.reproduce.verify import verify_paths
@@ -126,8 +126,11 @@ def test_a_notebook_from_another_machine_knows_its_runs(tmp_path: Path) -> None:
         found = find_source(manager, name, notebook=notebook)
         with pytest.raises(UnknownRun, match="No run 'zzzzz' in the ledger"):
             find_source(manager, "zzzzz", notebook=notebook)
-        again = Side("again", {"parent": {"run_id": record["run_id"]}}, ())
-        assert parent_side(manager, again, notebook=notebook).label == name
+        again = write_notebook(
+            tmp_path / "again.ipynb", make_record(run_id=OTHER_ID, parent={"run_id": found.run_id})
+        )
+        (compared,) = compare_sources(manager, [str(again)], notebook=notebook)
+        assert compared.left.label == name
     assert (found.run_id, found.name, found.kind) == (record["run_id"], name, "notebook")
 
 

@@ -14,15 +14,15 @@ import pytest
 
 from tests.manager_tools import QUICK, VACE, WAN, submit_request
 from wiro_nb.config import data_dir
-from wiro_nb.errors import BadRecord, InvalidFile, InvalidParameter, UnknownModel, UnknownRun
+from wiro_nb.errors import BadRecord, InputError, InvalidFile, InvalidParameter, UnknownModel, UnknownRun
 from wiro_nb.execution.requests import Origin
 from wiro_nb.execution.run import Run
 from wiro_nb.media.mp4 import read_tags
 from wiro_nb.provenance.embed import hash_media, read_embedded
 from wiro_nb.provenance.find import Source, merge_runs
 from wiro_nb.provenance.record import add_hash, check_record, write_sidecar
-from wiro_nb.reproduce import find_source, find_sources, replay
-from wiro_nb.reproduce.compare import compare_clips, compare_sides, diff_settings, find_side, parent_side
+from wiro_nb.reproduce import find_run, find_source, find_sources, locate_output, replay
+from wiro_nb.reproduce.compare import compare_clips, compare_sides, compare_sources, diff_settings, find_side
 from wiro_nb.reproduce.replay import Replay, check_prepared, plan_replay, require_ready
 from wiro_nb.reproduce.verify import verify, verify_paths
 from wiro_nb.schema import bundled_models, find_bundled
@@ -117,7 +117,7 @@ def test_a_replay_has_the_same_frames(
     assert second.path is not None
     assert second.id != first.id
     assert second.parameters == first.parameters
-    found = compare_sides(find_side(manager, first.path), find_side(manager, second))
+    found = compare_sides(find_side(manager, first.path), find_side(manager, second.id))
     assert found.is_same
     assert found.settings == {}
     assert second.record is not None
@@ -139,7 +139,7 @@ def test_another_seed_has_other_frames_and_a_figure_says_how_far_apart(
     manager = make_manager()
     first = submit_request(manager, manager.prepare(WAN, SMALL[WAN])).wait(300)
     other = again(manager, first.short_id, seed="8")
-    found = compare_sides(parent_side(manager, find_side(manager, other)), find_side(manager, other))
+    (found,) = compare_sources(manager, [other.id])
     assert not found.is_same
     assert found.settings is not None
     assert list(found.settings) == ["seed"]
@@ -217,8 +217,11 @@ def test_an_unfinished_or_failed_run_can_be_made_again(manager: Manager) -> None
     plan = replay.plan_rerun(manager, find_source(manager, failed.short_id), {"prompt": "a cat"})
     assert plan.prepared is not None
     held = submit_request(manager, manager.prepare(WAN, {"prompt": "[hold] a cat"}))
-    record = find_source(manager, held.id).record
-    assert check_record(record)["parameters"]["prompt"] == "[hold] a cat"
+    source = find_source(manager, held.id)
+    assert check_record(source.record)["parameters"]["prompt"] == "[hold] a cat"
+    assert find_source(manager, failed.id).record == failed.record
+    with pytest.raises(UnknownRun, match="is not done: "):
+        find_run(manager, source)
     held.cancel()
     held.wait(300)
 
@@ -251,6 +254,17 @@ def test_a_record_that_names_another_service_goes_to_the_one_in_use(
     assert second.snapshot.base_url == manager.choice.service.base_url
     assert "collector" not in json.dumps(second.record)
     assert sandbox.audit()["requests"]["Run"] == asked + 1
+
+
+def test_no_output_is_looked_for_outside_the_folders_of_its_record(tmp_path: Path) -> None:
+    holder, outside = tmp_path / "a" / "b" / "c" / "d" / "run.json", tmp_path / "0.mp4"
+    holder.parent.mkdir(parents=True)
+    outside.write_bytes(b"mine")
+    (holder.parent / "link.mp4").symlink_to(outside)
+    (holder.parent / "1.mp4").write_bytes(b"a clip")
+    for name in ("../../../../0.mp4", str(outside), "a:b", "link.mp4", "", None):
+        assert locate_output(holder, {"name": name}) is None
+    assert locate_output(holder, {"name": "1.mp4"}) == holder.parent / "1.mp4"
 
 
 def test_a_model_the_service_does_not_have_says_where_it_was_made(manager: Manager, own_folders: Path) -> None:
@@ -394,21 +408,23 @@ def test_a_chain_ends_after_ten_and_never_runs_in_a_circle(manager: Manager) -> 
 
 def test_comparing_by_what_was_sent_and_what_is_missing(manager: Manager, own_folders: Path) -> None:
     first = submit(manager)
+    with pytest.raises(InputError, match=f"{first.short_id} was not made from another run: name two to compare"):
+        compare_sources(manager, [first.id])
     second = again(manager, first.short_id)
     assert first.path is not None
     assert second.path is not None
-    found = compare_sides(find_side(manager, first), find_side(manager, second.path.parent / "run.json"))
+    found = compare_sides(find_side(manager, first.id), find_side(manager, second.path.parent / "run.json"))
     assert found.is_same
     assert "byte for byte" in found.sentences[0]
     assert compare_clips(first.path, second.path).verdict == "same frames"
     bare = own_folders / "bare.mp4"
     bare.write_bytes(first.path.read_bytes().replace(b'{"wiro_nb"', b'{"holiday"'))
-    untold = compare_sides(find_side(manager, bare), find_side(manager, second))
+    untold = compare_sides(find_side(manager, bare), find_side(manager, second.id))
     assert untold.settings is None
     assert untold.is_same
     assert "bare.mp4 carries no record" in untold.sentences[-1]
     second.path.unlink()
-    gone = compare_sides(find_side(manager, first), find_side(manager, second))
+    gone = compare_sides(find_side(manager, first.id), find_side(manager, second.id))
     assert not gone.is_same
     assert f"{second.short_id} has no such file here" in gone.sentences[0]
     assert json.loads(json.dumps(gone.to_dict()))["outputs"][0]["verdict"] is None

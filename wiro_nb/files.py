@@ -34,7 +34,7 @@ _UNSAFE = re.compile(r'[<>:"/\\|?*]')
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,10}")
 
 
-def reason_of(error: OSError | ValueError) -> str:
+def reason_of(error: Exception) -> str:
     """Returns why a file cannot be read or written, in the system's words where it has some."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 

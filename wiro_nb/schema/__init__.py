@@ -89,7 +89,7 @@ def near_models(query: str, slugs: Iterable[str]) -> list[str]:
     """
     wanted = query.strip().lower()
     names = {slug: slug.lower() if "/" in wanted else slug.lower().partition("/")[2] for slug in slugs}
-    near = near_values(wanted, {name: name for name in names.values()}, cutoff=0.5, shortest=1)
+    near = near_values(wanted, {name: name for name in names.values()})
     similar = [slug for found in near for slug, name in names.items() if name == found]
     holding = sorted((slug for slug in names if wanted in slug.lower()), key=len) if wanted else []
     return list(dict.fromkeys([*holding, *similar]))[:3]

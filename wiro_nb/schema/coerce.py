@@ -213,9 +213,8 @@ def _choose(parameter: Parameter, text: str) -> str:
         default = f"only its default ({parameter.default})" if parameter.default else "nothing"
         raise Problem(f"{shown(text)}: this input publishes no choices and takes {default}; leave it out")
     values = [option.value for option in options]
-    for candidate in (text, text.strip()):
-        if candidate in values:
-            return candidate
+    if text in values:
+        return text
     for attribute in ("value", "label"):
         found = [option.value for option in options if _fold(getattr(option, attribute)) == wanted]
         if len(found) == 1:
@@ -223,23 +222,22 @@ def _choose(parameter: Parameter, text: str) -> str:
         if found:
             raise Problem(f"{shown(text)}: {len(found)} choices are called that", near=found, allowed=values)
     names = {_fold(name): item.value for item in reversed(options) for name in (item.label, item.value)}
-    near = near_values(wanted[:200], names, cutoff=0.5, shortest=2)
+    near = near_values(wanted[:200], names)
     raise Problem(f"{shown(text)}: not one of the {len(values)} choices", near=near, allowed=values)
 
 
-def near_values(wanted: str, names: Mapping[str, str], *, cutoff: float, shortest: int) -> tuple[str, ...]:
+def near_values(wanted: str, names: Mapping[str, str]) -> tuple[str, ...]:
     """Returns up to three values whose names are similar to, contain, or are part of what was typed.
 
     Args:
         wanted: What was typed.
         names: Value by name.
-        cutoff: Least similarity, 0 to 1.
-        shortest: Length from which `wanted` is looked for inside names.
     """
-    close = difflib.get_close_matches(wanted, names, n=3, cutoff=cutoff)
-    holding = [name for name in names if wanted in name or (len(name) > 2 and name in wanted)]
-    found = [*close, *(holding if len(wanted) >= shortest else ())]
-    return tuple(dict.fromkeys(names[name] for name in found))[:3]
+    close = difflib.get_close_matches(wanted, names, n=3, cutoff=0.55)
+    holding = [
+        name for name in names if (len(wanted) > 1 and wanted in name) or (len(name) > 2 and name in wanted)
+    ]
+    return tuple(dict.fromkeys(names[name] for name in (*close, *holding)))[:3]
 
 
 # Numbers -------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from wiro_nb.errors import UnreadableSchema
-from wiro_nb.json_values import as_decimal, as_flag, as_list, as_words
+from wiro_nb.json_values import as_decimal, as_flag, as_list, as_mapping, as_words
 from wiro_nb.schema.types import KINDS, ModelSchema, Option, Parameter, Rule, is_slug
 
 _PLACEHOLDER_HELP = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*-help")
@@ -24,10 +24,8 @@ _KINDS = r"(?:images?|pictures?|photos?|videos?|clips?|files?|audios?|references
 _FILE_COUNT = re.compile(rf"\b(\d{{1,2}})\s*(?:-|–|to)\s*(\d{{1,2}})\b[^.]*?\b{_KINDS}\b", re.IGNORECASE)
 _FILE_LIMIT = re.compile(rf"\b(?:up to|at most|max(?:imum)?)\s+(\d{{1,2}})\b[^.]*?\b{_KINDS}\b", re.IGNORECASE)
 _RUN_TOGETHER = {
-    "framenumber": "Frame number",
     "guidancescale": "Guidance scale",
     "inferencesteps": "Inference steps",
-    "negativeprompt": "Negative prompt",
     "numberofoutputs": "Number of outputs",
 }
 _SPECIAL_WORDS = {"fps": "FPS", "lora": "LoRA", "cfg": "CFG", "url": "URL", "id": "ID"}
@@ -47,11 +45,9 @@ def read_detail(answer: Mapping[str, Any], *, source_name: str = "Tool/Detail") 
     Raises:
         UnreadableSchema: The answer has no model, or the model has no usable name.
     """
-    tool: Any = answer.get("tool", answer) if isinstance(answer, Mapping) else answer
-    if isinstance(tool, list):
-        tool = tool[0] if tool else None
-    if not isinstance(tool, Mapping):
-        raise unreadable(source_name, "the answer has no model in it", "%wiro models")
+    given = as_mapping(answer)
+    found = given.get("tool", given)
+    tool = as_mapping(found[0] if isinstance(found, list) and found else found)
     # The path is made of the "clean" forms where the service gives them.
     clean, shown = (
         "/".join(_text(tool.get(f"{form}slug{part}")) for part in ("owner", "project")) for form in ("clean", "")
@@ -140,8 +136,8 @@ def _default(kind: str, value: Any) -> str | tuple[str, ...] | None:
     is_list = isinstance(value, list)
     if KINDS.get(kind) != "file" and kind != "multiselect":
         return tuple(map(_text, value)) if is_list else _text(value)
-    listed = as_list(value) if kind == "multiselect" or is_list else []
-    names = (_text(name).strip() for name in listed or ([] if is_list else _text(value).split(",")))
+    listed = as_list(value) or ([] if is_list else _text(value).split(","))
+    names = (_text(name).strip() for name in listed)
     kept = tuple(name for name in names if name)
     return (kept[0] if kind == "fileinput" else kept) if kept else None
 
@@ -212,10 +208,8 @@ def _label(label: str, parameter_id: str) -> str:
     if label != label.lower():
         return label
     words = label.replace("-", " ").split() if " " not in label else label.split()
-    spoken = [_SPECIAL_WORDS.get(word, word) for word in words]
-    if spoken and spoken[0] == words[0]:
-        spoken[0] = spoken[0][:1].upper() + spoken[0][1:]
-    return " ".join(spoken) or parameter_id
+    text = " ".join(_SPECIAL_WORDS.get(word, word) for word in words)
+    return text[:1].upper() + text[1:] or parameter_id
 
 
 def _file_counts(help_text: str) -> tuple[str | None, str | None]:

@@ -8,7 +8,7 @@ import mimetypes
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -16,7 +16,7 @@ from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from wiro_nb.errors import InvalidFile
-from wiro_nb.files import expand_user, is_there, safe_name
+from wiro_nb.files import expand_user, is_there, reason_of, safe_name
 from wiro_nb.json_values import as_whole
 from wiro_nb.media.sniffing import sniff
 from wiro_nb.schema.coerce import Problem, is_empty
@@ -138,20 +138,16 @@ def url_input(url: str) -> FileInput:
 
 
 def _open(value: str | Path, with_hash: bool, media: str) -> FileInput:
-    text, reason = str(value).strip(), "is not a usable path"
+    text = str(value).strip()
     if isinstance(value, str) and is_url(text):
         return url_input(text)
     if isinstance(value, str) and re.match(r"[A-Za-z][A-Za-z0-9+.\-]+://|data:", text):
         raise _refusal(text, "is neither a file nor an http(s) URL", "give a path or an https:// URL")
     try:
         return _read(Path(text if isinstance(value, str) else value).expanduser(), with_hash, media)
-    except FileNotFoundError:
-        reason = "no such file"
-    except OSError as error:
-        reason = "may not be read" if isinstance(error, PermissionError) else error.strerror or "cannot be read"
-    except (ValueError, RuntimeError):
-        pass
-    raise _refusal(text, reason, "check the path; it is read from the notebook's folder")
+    except (OSError, ValueError, RuntimeError) as error:  # also a NUL in it, or "~name" without such a user
+        reason = reason_of(error) if isinstance(error, OSError) else "is not a usable path"
+        raise _refusal(text, reason, "check the path; it is read from the notebook's folder") from None
 
 
 def _read(path: Path, with_hash: bool, media: str) -> FileInput:
@@ -183,7 +179,7 @@ def _refusal(value: str | Path, what: str, hint: str) -> Problem:
 def sniff_type(head: bytes, name: str) -> str:
     """Returns the media type by the first bytes, or empty when the service does not take the type.
 
-    The suffix only decides between types whose bytes look alike (text files, zipped documents, bare MP3 frames).
+    The suffix only decides between types whose bytes look alike (text files, zipped documents).
 
     Args:
         head: The first bytes, 32 are enough for all but text.
@@ -194,8 +190,6 @@ def sniff_type(head: bytes, name: str) -> str:
         return TYPES[suffix]
     if found in SUFFIXES and found != "text/plain":
         return found
-    if suffix == ".mp3" and head[:1] == b"\xff" and head[1:2] >= b"\xe0":
-        return "audio/mpeg"
     named = TYPES.get(suffix, "")
     return named if named.startswith("text/") and b"\0" not in head else ""
 
@@ -214,35 +208,31 @@ def collect_files(parameter: Parameter, value: object, *, with_hash: bool = True
     Raises:
         Problem: A file cannot be used, or there are too many or too few.
     """
-    if is_empty(value):
+    items = [] if is_empty(value) else _list_items(parameter, value)
+    found = tuple(_open_item(parameter, item, with_hash) for item in items)
+    if not found:
+        if parameter.required:
+            raise Problem("is required: choose a file, or enter an https:// URL")
         return ()
-    found = tuple(_open_item(parameter, item, with_hash) for item in _items(parameter, value))
     least, most = as_whole(parameter.min), as_whole(parameter.max)
     if not parameter.multiple and len(found) > 1:
         raise Problem(f"takes one file, not {len(found)}")
     if most is not None and len(found) > most:
         raise Problem(f"takes at most {most} files, not {len(found)}")
-    if least is not None and found and len(found) < least:
+    if least is not None and len(found) < least:
         raise Problem(f"takes at least {least} files, not {len(found)}")
     return found
 
 
-def _items(parameter: Parameter, value: object) -> Iterator[object]:
+def _list_items(parameter: Parameter, value: object) -> Sequence[object]:
+    """Returns the items of a list or of a text, which is split at commas, but not at those inside a URL."""
     if isinstance(value, list | tuple):
-        for item in value:
-            if not is_empty(item):
-                yield from _items(parameter, item) if isinstance(item, list | tuple) else (item,)
-    elif isinstance(value, str) and parameter.multiple and "," in value and not _exists(value):
-        yield from _split(value, parameter.samples)
-    else:
-        yield value
-
-
-def _split(text: str, samples: tuple[str, ...]) -> list[str]:
-    """Splits at commas, but keeps the commas inside a URL."""
+        return [item for item in value if not is_empty(item)]
+    if not isinstance(value, str) or not parameter.multiple or _exists(value):
+        return [value]
     pieces: list[str] = []
-    for piece in (part.strip() for part in text.split(",")):
-        if not pieces or not is_url(pieces[-1]) or is_url(piece) or piece in samples or _exists(piece):
+    for piece in (part.strip() for part in value.split(",")):
+        if not pieces or not is_url(pieces[-1]) or is_url(piece) or piece in parameter.samples or _exists(piece):
             pieces.append(piece)
         else:
             pieces[-1] += "," + piece

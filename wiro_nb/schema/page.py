@@ -12,11 +12,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from wiro_nb.errors import UnreadableSchema
 from wiro_nb.schema.detail import read_tool, unreadable
 from wiro_nb.schema.types import KINDS, ModelSchema, is_slug
 
-MAX_PAGE_CHARS = 500_000
+_MAX_PAGE_CHARS = 500_000
 
 _INPUTS = re.compile(r"(?:^|\s)##\s+(?:Model|Tool)\s+Inputs:")
 _INPUTS_END = re.compile(
@@ -55,7 +54,11 @@ def read_page(text: str, *, source_name: str = "page") -> ModelSchema:
     header = _read_header(text[: inputs.start()] if inputs else text)
     run_path, slug = _paths(text, header)
     if not slug:
-        raise _no_model(text, source_name)
+        what = "names no model (no 'Model name:' and no Run endpoint)"
+        if "{{toolSlug" in text:
+            what = "has only template placeholders where the model's name should be"
+        hint = "give the model's llms.txt, or name the model itself: %wiro info OWNER/MODEL"
+        raise unreadable(source_name, what, hint)
     tool = {
         "title": header.get("title"),
         "description": header.get("description"),
@@ -72,23 +75,15 @@ def read_page(text: str, *, source_name: str = "page") -> ModelSchema:
 
 def _clean(text: str, source_name: str) -> str:
     is_html = re.match(r"\s*<(?:!doctype|html|\?xml|head|body)\b", text.lstrip("\ufeff"), re.IGNORECASE)
-    for is_wrong, what, hint in (
-        (not text.strip("\ufeff \t\r\n"), "is empty", "fetch the model's llms.txt again"),
-        (len(text) > MAX_PAGE_CHARS, "is far longer than a model page", "give the model's llms.txt"),
-        ("\0" in text or text.count("\ufffd") > len(text) // 20, "is not text", "give the model's llms.txt"),
-        (is_html, "is an HTML page, not the model's text page", "give the model's llms.txt"),
-    ):
+    for what, is_wrong in {
+        "is empty": not text.strip("\ufeff \t\r\n"),
+        "is far longer than a model page": len(text) > _MAX_PAGE_CHARS,
+        "is not text": "\0" in text or text.count("\ufffd") > len(text) // 20,
+        "is an HTML page, not the model's text page": is_html,
+    }.items():
         if is_wrong:
-            raise unreadable(source_name, what, hint)
+            raise unreadable(source_name, what, "give the model's llms.txt")
     return text.lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _no_model(text: str, source_name: str) -> UnreadableSchema:
-    what = "names no model (no 'Model name:' and no Run endpoint)"
-    if "{{toolSlug" in text:
-        what = "has only template placeholders where the model's name should be"
-    hint = "give the model's llms.txt, or name the model itself: %wiro info OWNER/MODEL"
-    return unreadable(source_name, what, hint)
 
 
 def _read_header(text: str) -> dict[str, str]:
@@ -210,13 +205,10 @@ def _decode_at(text: str, at: int) -> Any:
 
 def _unquote(text: str) -> str:
     """Takes one pair of quotes off a wholly quoted value; anything else stays as it is."""
-    if len(text) >= 2 and text[0] == text[-1] == '"':
-        try:
-            value = json.loads(text, strict=False)
-        except ValueError:
-            return text
-        return value if isinstance(value, str) else text
-    return text
+    try:
+        return str(json.loads(text, strict=False)) if text.startswith('"') else text
+    except ValueError:
+        return text
 
 
 def _values_between(keys: Sequence[re.Match[str]], text: str) -> list[str]:

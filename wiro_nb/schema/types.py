@@ -56,17 +56,14 @@ class Rule:
         Returns:
             The rule, or None when the text states none.
         """
-        if found := _PLUS_IF_DIVISIBLE.search(text):
-            return cls._of(int(found[1]), int(found[2]))
-        if (found := _FORMULA.search(text)) and (found[2] or text.strip() == found[0]):
-            return cls._of(int(found[1]), int(found[2] or 0))
-        if found := _MULTIPLE.search(text):
-            return cls._of(int(found[1]), 0)
-        return None
-
-    @classmethod
-    def _of(cls, factor: int, offset: int) -> Rule | None:
-        return cls(factor, offset) if factor > 1 else None
+        formula = _FORMULA.search(text)
+        if formula and not formula[2] and text.strip() != formula[0]:
+            formula = None  # "2 n" in a sentence states nothing
+        found = _PLUS_IF_DIVISIBLE.search(text) or formula or _MULTIPLE.search(text)
+        if found is None:
+            return None
+        factor, *offset = map(int, found.groups("0"))
+        return cls(factor, sum(offset)) if factor > 1 else None
 
     def __str__(self) -> str:
         return f"{self.factor}n+{self.offset}" if self.offset else f"{self.factor}n"
@@ -233,11 +230,6 @@ class ModelSchema:
         texts = [item.id for item in self.parameters if item.kind == "text"]
         prompts = [name for name in texts if "prompt" in name.lower() and "negative" not in name.lower()]
         return next(iter(prompts or [name for name in texts if name.lower() == "text"]), None)
-
-    @property
-    def owner(self) -> str:
-        """The part of the slug before the slash."""
-        return self.slug.partition("/")[0]
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the normal form as plain JSON data (tuples become lists)."""

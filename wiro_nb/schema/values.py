@@ -82,10 +82,10 @@ def prepare(schema: ModelSchema, raw: Mapping[str, object]) -> Prepared:
         InvalidParameter: Values do not fit; about the first, with all of them in `problems`.
         InvalidFile: The same, where the first is about a file.
     """
-    draft = _Draft(schema, raw, with_hash=True)
-    if draft.problems:
-        raise _refusal(schema, raw, draft.problems)
-    return Prepared(schema, draft.parameters, draft.files, draft.seed, tuple(draft.notes))
+    prepared, problems = _type_values(schema, raw, with_hash=True)
+    if problems:
+        raise _refusal(schema, raw, problems)
+    return prepared
 
 
 def check(schema: ModelSchema, raw: Mapping[str, object]) -> dict[str, Problem]:
@@ -93,101 +93,89 @@ def check(schema: ModelSchema, raw: Mapping[str, object]) -> dict[str, Problem]:
 
     Files are checked but not hashed, so this is cheap enough for every change of a field.
     """
-    draft = _Draft(schema, raw, with_hash=False)
-    return {problem.name: problem for problem in reversed(draft.problems)}
+    _, problems = _type_values(schema, raw, with_hash=False)
+    return {problem.name: problem for problem in reversed(problems)}
 
 
-class _Draft:
-    """Values typed by a schema, as far as they fit, and what is wrong with the others."""
-
-    def __init__(self, schema: ModelSchema, raw: Mapping[str, object], *, with_hash: bool) -> None:
-        self.parameters: dict[str, WireValue] = {}
-        self.files: dict[str, tuple[FileInput, ...]] = {}
-        self.seed: Seed | None = None
-        self.notes: list[str] = []
-        self.problems: list[Problem] = []
-        if schema.free_form:
-            given = {str(name): value for name, value in raw.items() if value is not None}
-            known: Iterable[Parameter] = [_free_parameter(name, value) for name, value in given.items()]
-        else:
-            given, known = self._match(schema, raw), schema.parameters
-        for parameter in known:
-            value = given.get(parameter.id)
-            try:
-                if schema.free_form and not _FREE_NAME.fullmatch(parameter.id):
-                    raise Problem("is not a valid name: use letters, digits, - and _")
-                if parameter.is_file:
-                    self._add_files(parameter, value, with_hash)
-                elif parameter.is_seed and self.seed is None:
-                    self._add_seed(parameter, value)
-                elif schema.free_form:
-                    self.parameters[parameter.id] = coerce(parameter, value)
-                else:
-                    self._add_value(parameter, value)
-            except Problem as problem:
-                problem.name = parameter.id
-                self.problems.append(problem)
-        if self.seed is None and not any(parameter.is_seed for parameter in schema.parameters):
-            self.notes.append(NO_SEED_NOTE)
-
-    def _match(self, schema: ModelSchema, raw: Mapping[str, object]) -> dict[str, object]:
-        """Returns the values by exact id, leaving out names that mean nothing here (as problems)."""
-        ids = {parameter.id.lower(): parameter for parameter in schema.parameters}
-        given: dict[str, object] = {}
-        for name, value in raw.items():
-            name = str(name)
-            parameter = schema.get(name) or ids.get(name.strip().lower())
-            if parameter is None and name.lower().endswith("url"):
-                # The wire's own name for a URL of a file input ("inputImageUrl"), as in records and samples.
-                owner = ids.get(name[:-3].lower())
-                parameter = owner if owner is not None and owner.is_file else None
-            if parameter is None:
-                self.problems.append(_unknown(schema, name))
-            elif parameter.id in given:
-                text = f"is given twice (also as {shown(name)})"
-                self.problems.append(Problem(text, name=parameter.id))
+def _type_values(
+    schema: ModelSchema, raw: Mapping[str, object], *, with_hash: bool
+) -> tuple[Prepared, list[Problem]]:
+    """Returns the values typed by a schema, as far as they fit, and what is wrong with the others."""
+    parameters: dict[str, WireValue | None] = {}
+    files: dict[str, tuple[FileInput, ...]] = {}
+    seed: Seed | None = None
+    notes: list[str] = []
+    problems: list[Problem] = []
+    if schema.free_form:
+        given = {str(name): value for name, value in raw.items() if value is not None}
+        known: Iterable[Parameter] = [_free_parameter(name, value) for name, value in given.items()]
+    else:
+        given, known = _match_names(schema, raw, notes, problems), schema.parameters
+    for parameter in known:
+        name, value = parameter.id, given.get(parameter.id)
+        try:
+            if schema.free_form and not _FREE_NAME.fullmatch(name):
+                raise Problem("is not a valid name: use letters, digits, - and _")
+            if parameter.is_file:
+                files[name] = collect_files(parameter, value, with_hash=with_hash)
+            elif parameter.is_seed and seed is None:
+                # Left out it takes the default; given but blank, or as a number that means "random", it is drawn.
+                wanted = parameter.default if value is None else value
+                pinned = not _means_random(parameter, wanted)
+                parameters[name] = coerce(parameter, wanted if pinned else draw_seed(parameter))
+                seed = Seed(name, str(parameters[name]), pinned)
+            elif schema.free_form:
+                parameters[name] = coerce(parameter, value)
             else:
-                given[parameter.id] = value
-                if name.lower() == parameter.id.lower() and name != parameter.id:
-                    self.notes.append(f"{name} is read as {parameter.id}.")
-        return given
+                parameters[name] = _type_value(parameter, value, notes)
+        except Problem as problem:
+            problem.name = name
+            problems.append(problem)
+    if seed is None and not any(parameter.is_seed for parameter in schema.parameters):
+        notes.append(NO_SEED_NOTE)
+    sent = {name: typed for name, typed in parameters.items() if typed is not None}
+    given_files = {name: found for name, found in files.items() if found}
+    return Prepared(schema, sent, given_files, seed, tuple(notes)), problems
 
-    def _add_value(self, parameter: Parameter, value: object) -> None:
-        if is_empty(value) and not (isinstance(value, str) and parameter.takes_empty):
-            sent = default_value(parameter)
-            if (sent is None or sent == "") and parameter.required:
-                # The model's sample text is not among `near`: it is long, and one key press would pay for it.
-                end = ": choose one" if parameter.options else "" if parameter.is_free_text else ": enter a value"
-                raise Problem(f"is required{end}", allowed=[option.value for option in parameter.options])
-            if isinstance(value, str) and sent not in (None, ""):
-                self.notes.append(f"{parameter.id} is empty: the model's default is sent ({shown(sent)}).")
+
+def _match_names(
+    schema: ModelSchema, raw: Mapping[str, object], notes: list[str], problems: list[Problem]
+) -> dict[str, object]:
+    """Returns the values by exact id, leaving out names that mean nothing here (as problems)."""
+    ids = {parameter.id.lower(): parameter for parameter in schema.parameters}
+    given: dict[str, object] = {}
+    for name, value in raw.items():
+        name = str(name)
+        parameter = schema.get(name) or ids.get(name.strip().lower())
+        if parameter is None and name.lower().endswith("url"):
+            # The wire's own name for a URL of a file input ("inputImageUrl"), as in records and samples.
+            owner = ids.get(name[:-3].lower())
+            parameter = owner if owner is not None and owner.is_file else None
+        if parameter is None:
+            problems.append(_unknown(schema, name))
+        elif parameter.id in given:
+            problems.append(Problem(f"is given twice (also as {shown(name)})", name=parameter.id))
         else:
-            sent = coerce(parameter, value)
-            if not parameter.kind:
-                self.notes.append(
-                    f"{parameter.id} is of a type unknown here ({shown(parameter.type)}): sent as text."
-                )
-        if sent is not None:
-            self.parameters[parameter.id] = sent
+            given[parameter.id] = value
+            if name.lower() == parameter.id.lower() and name != parameter.id:
+                notes.append(f"{name} is read as {parameter.id}.")
+    return given
 
-    def _add_seed(self, parameter: Parameter, value: object) -> None:
-        """Sends a concrete seed: the one given, the model's default, or one drawn for this run.
 
-        Left out or None takes the default. Given but blank, or given as a number that means "random", asks for a
-        drawn one.
-        """
-        wanted = parameter.default if value is None else value
-        pinned = not _means_random(parameter, wanted)
-        sent = coerce(parameter, wanted if pinned else draw_seed(parameter))
-        self.parameters[parameter.id] = sent
-        self.seed = Seed(parameter.id, str(sent), pinned)
-
-    def _add_files(self, parameter: Parameter, value: object, with_hash: bool) -> None:
-        found = collect_files(parameter, value, with_hash=with_hash)
-        if found:
-            self.files[parameter.id] = found
-        elif parameter.required:
-            raise Problem("is required: choose a file, or enter an https:// URL")
+def _type_value(parameter: Parameter, value: object, notes: list[str]) -> WireValue | None:
+    if not is_empty(value) or (isinstance(value, str) and parameter.takes_empty):
+        sent: WireValue | None = coerce(parameter, value)
+        if not parameter.kind:
+            notes.append(f"{parameter.id} is of a type unknown here ({shown(parameter.type)}): sent as text.")
+        return sent
+    sent = default_value(parameter)
+    if (sent is None or sent == "") and parameter.required:
+        # The model's sample text is not among `near`: it is long, and one key press would pay for it.
+        end = ": choose one" if parameter.options else "" if parameter.is_free_text else ": enter a value"
+        raise Problem(f"is required{end}", allowed=[option.value for option in parameter.options])
+    if isinstance(value, str) and sent not in (None, ""):
+        notes.append(f"{parameter.id} is empty: the model's default is sent ({shown(sent)}).")
+    return sent
 
 
 def _free_parameter(name: str, value: object) -> Parameter:
@@ -212,8 +200,8 @@ def _unknown(schema: ModelSchema, name: str) -> Problem:
     pairs = [
         pair for item in schema.parameters for pair in ((item.id.lower(), item.id), (plain(item.label), item.id))
     ]
-    near = near_values(plain(name)[:80], dict(reversed(pairs)), cutoff=0.55, shortest=3)
-    return Problem(f"{schema.slug} has no input {shown(name)}", name=name, near=near)
+    near = near_values(plain(name)[:80], dict(reversed(pairs)))
+    return Problem(f"is no input of {schema.slug}", name=name, near=near)
 
 
 def _means_random(parameter: Parameter, value: object) -> bool:
@@ -250,10 +238,8 @@ def _refusal(schema: ModelSchema, raw: Mapping[str, object], problems: list[Prob
 def _sentence(schema: ModelSchema, problem: Problem) -> str:
     near = [name for name in _display_values(schema, problem.name, problem.near) if name not in problem.message]
     question = f" Did you mean {' or '.join(near)}?" if near else ""
-    if problem.message.endswith(f"has no input {shown(problem.name)}"):
-        return f"{problem.message}.{question}"
     joined = " " if problem.message.startswith(("is ", "takes ", "holds ")) else "="
-    return f"{problem.name}{joined}{problem.message}.{question}"
+    return f"{shown(problem.name)}{joined}{problem.message}.{question}"
 
 
 def _choices(schema: ModelSchema, problem: Problem) -> list[str]:

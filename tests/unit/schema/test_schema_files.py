@@ -73,7 +73,7 @@ def test_files_that_cannot_be_sent_say_why(tmp_path: Path) -> None:
     huge.write_bytes(MP4)
     os.truncate(huge, MAX_FILE_BYTES + 1)
     for name, says in {
-        "none.png": "no such file",
+        "none.png": "No such file or directory",
         "empty.png": "is empty",
         "prog.png": "type the service does not take",
         "huge.mp4": "takes 100 MB",
@@ -144,7 +144,7 @@ def test_addresses_that_are_neither_file_nor_web_are_refused(value: str) -> None
         (b"\0\0\0\x14ftypM4A \0\0\0\0", "x", "audio/mp4"),
         (b"\x1aE\xdf\xa3", "x", "video/webm"),
         (b"ID3\4", "x", "audio/mpeg"),
-        (b"\xff\xfb\x90", "x.mp3", "audio/mpeg"),
+        (b"\xff\xfb\x90\x64", "x", "audio/mpeg"),
         (b"%PDF-1.7", "x", "application/pdf"),
         (b"PK\3\4", "x.zip", "application/zip"),
         (b"PK\3\4", "x.epub", "application/epub+zip"),

@@ -255,7 +255,7 @@ def test_all_problems_are_collected_and_the_first_leads() -> None:
     assert [problem["name"] for problem in error.problems] == ["promt", "prompt", "size", "numFrames", "scale"]
     assert error.name == "promt"
     assert error.near == ["prompt"]
-    assert error.message == "Wan-AI/Wan2.2-TI2V-5B-text-to-video has no input promt. Did you mean prompt?"
+    assert error.message == "promt is no input of Wan-AI/Wan2.2-TI2V-5B-text-to-video. Did you mean prompt?"
     assert "prompt is required." in "\n".join(error.lines())
     assert any("numFrames=80: must be 4n + 1, for example 77 or 81" in line for line in error.lines())
     assert error.billed == "Nothing was sent and nothing was billed."

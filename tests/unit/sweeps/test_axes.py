@@ -129,7 +129,7 @@ def test_a_generator_that_never_ends_is_not_followed() -> None:
     [
         ([], {}, False, "nothing is varied"),
         (["seeed=1"], {}, False, "Did you mean seed"),
-        (["camera=1,2"], {}, False, "no input camera"),
+        (["camera=1,2"], {}, False, "camera is no input"),
         (["seed=1,2", "Seed=3"], {}, False, "varied twice"),
         (["seed=1,2"], {"seed": 3}, False, "also given one value"),
         (["seed=1,2", "steps=1,2,3"], {}, True, "seed has 2, steps has 3"),

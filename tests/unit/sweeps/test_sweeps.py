@@ -169,7 +169,7 @@ def test_points_are_checked_before_anything_is_sent(manager: Manager, sandbox: A
     with pytest.raises(InvalidParameter, match="not one of") as caught:
         plan(manager, {"seed": "1..3", "loraType": ["ZoomIn", "ZoomSideways"]})
     assert "3 of the 6 points" in caught.value.details[0]
-    with pytest.raises(InvalidParameter, match="no input seeed"):
+    with pytest.raises(InvalidParameter, match="seeed is no input"):
         plan(manager, {"seeed": "1..3"})
     with pytest.raises(InvalidFile):
         plan_sweep(manager, "pruna/vace", {"seed": "1..3"}, {"prompt": "x", "inputImage": "gone.png"}, origin=HERE)

@@ -241,7 +241,7 @@ class ModelForm(OutputWidget):
         return {
             "slug": schema.slug,
             "title": schema.title,
-            "owner": schema.owner,
+            "owner": schema.slug.partition("/")[0],
             "description": schema.description[:400],
             "categories": task_categories(schema.categories),
             "badge": badge,
@@ -277,7 +277,9 @@ class ModelForm(OutputWidget):
             name: {"message": field.trouble, "near": []} for name, field in files.items() if field.trouble
         }
         # Free pairs have no field of their own: what is wrong with one stands at the field of pairs.
-        unmatched = [{"message": found[name].message, "near": []} for name in found if name not in fields]
+        unmatched = [
+            {"message": f"{name} {found[name].message}", "near": []} for name in found if name not in fields
+        ]
         pairs = [name for name, field in fields.items() if isinstance(field, PairsField)]
         return {**problems, **dict(zip(pairs, unmatched, strict=False))}
 
